@@ -1,0 +1,3 @@
+//! The `pipsqueak` program.
+
+fn main() {}

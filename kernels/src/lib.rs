@@ -1,0 +1,2 @@
+//! int8/int4 block-quantised matmul and vector kernels for small language models.
+#![no_std]
