@@ -1,0 +1,171 @@
+//! Activations: float rows, and the same rows quantised to int8 blocks.
+
+use crate::{
+    BLOCK,
+    matrix::{part, part_mut},
+};
+
+/// Quantised activations of several tokens: `[tokens][blocks][32]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Acts<'a> {
+    q: &'a [i8],
+    scale: &'a [f32],
+    sum: &'a [i32],
+    blocks: usize,
+}
+
+/// One token's quantised activations.
+#[derive(Clone, Copy, Debug)]
+pub struct ActRow<'a> {
+    /// `[blocks * 32]`, -127 to 127, zeros after the last element.
+    pub q: &'a [i8],
+    /// `[blocks]`: `x = scale * q`.
+    pub scale: &'a [f32],
+    /// `[blocks]`: the sum of each block's `q`.
+    pub sum: &'a [i32],
+}
+
+impl<'a> Acts<'a> {
+    /// No activations, for products with float weights.
+    pub const NONE: Acts<'static> = Acts { q: &[], scale: &[], sum: &[], blocks: 0 };
+
+    /// Views rows of `blocks` blocks: `q` `[tokens * blocks * 32]`, `scale` and `sum` `[tokens * blocks]`.
+    pub const fn new(q: &'a [i8], scale: &'a [f32], sum: &'a [i32], blocks: usize) -> Self {
+        Self { q, scale, sum, blocks }
+    }
+
+    /// Blocks in a row.
+    #[inline]
+    pub const fn blocks(&self) -> usize {
+        self.blocks
+    }
+
+    /// The row of token `t`; empty when there is none.
+    #[inline]
+    pub fn row(&self, t: usize) -> ActRow<'a> {
+        let at = t.saturating_mul(self.blocks);
+        ActRow {
+            q: part(self.q, at.saturating_mul(BLOCK), self.blocks.saturating_mul(BLOCK)),
+            scale: part(self.scale, at, self.blocks),
+            sum: part(self.sum, at, self.blocks),
+        }
+    }
+}
+
+/// One token's activations being quantised; lengths as in [`ActRow`].
+#[derive(Debug)]
+pub struct ActRowMut<'a> {
+    /// `[blocks * 32]`.
+    pub q: &'a mut [i8],
+    /// `[blocks]`.
+    pub scale: &'a mut [f32],
+    /// `[blocks]`.
+    pub sum: &'a mut [i32],
+}
+
+/// The right-hand side of a product: `tokens` rows of `cols` values.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Rows.
+    pub tokens: usize,
+    /// `[tokens][cols]`, read by float weights.
+    pub x: &'a [f32],
+    /// The same, quantised, read by quantised weights.
+    pub acts: Acts<'a>,
+}
+
+impl<'a> Input<'a> {
+    /// Row `t` of `x` when rows have `cols` elements.
+    #[inline]
+    pub fn row(&self, t: usize, cols: usize) -> &'a [f32] {
+        part(self.x, t.saturating_mul(cols), cols)
+    }
+}
+
+/// What becomes of a product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// `out = product`.
+    Set,
+    /// `out = out + product`: the residual connection.
+    Add,
+}
+
+impl Store {
+    /// Applies it to one element.
+    #[inline(always)]
+    pub fn put(self, out: &mut f32, product: f32) {
+        match self {
+            Self::Set => *out = product,
+            Self::Add => *out += product,
+        }
+    }
+}
+
+/// The rows of outputs one job may write: a strip of `rows` outputs of each of `tokens` tokens.
+#[derive(Debug)]
+pub struct Tile<'a> {
+    start: *mut f32,
+    stride: usize,
+    rows: usize,
+    tokens: usize,
+    _out: core::marker::PhantomData<&'a mut [f32]>,
+}
+
+// SAFETY: a tile is an exclusive borrow of plain floats; it may be used on the thread it was sent to.
+unsafe impl Send for Tile<'_> {}
+// SAFETY: a shared tile tells its shape and nothing else; `strip` puts the duty to keep threads apart on its caller.
+unsafe impl Sync for Tile<'_> {}
+
+impl<'a> Tile<'a> {
+    /// A tile over all of `out`, `[tokens][rows]`.
+    pub fn whole(out: &'a mut [f32], rows: usize, tokens: usize) -> Self {
+        let fits = rows.checked_mul(tokens).is_some_and(|len| len <= out.len());
+        debug_assert!(fits, "tile of {tokens} x {rows} over {}", out.len());
+        let tokens = if fits { tokens } else { 0 };
+        Self { start: out.as_mut_ptr(), stride: rows, rows, tokens, _out: core::marker::PhantomData }
+    }
+
+    /// The strip `first .. first + rows` of every token's outputs.
+    ///
+    /// # Safety
+    /// * No two strips that are alive at the same time may overlap, and `self` may not be written while one lives.
+    pub(crate) unsafe fn strip(&self, first: usize, rows: usize) -> Tile<'a> {
+        let fits = first.checked_add(rows).is_some_and(|end| end <= self.rows);
+        debug_assert!(fits, "strip {first} + {rows} of {}", self.rows);
+        let (first, rows) = if fits { (first, rows) } else { (0, 0) };
+        // SAFETY: `first <= self.rows <= stride`, so the pointer stays inside the first row (or at its end).
+        let start = unsafe { self.start.add(first) };
+        Tile { start, stride: self.stride, rows, tokens: self.tokens, _out: core::marker::PhantomData }
+    }
+
+    /// Outputs of a token.
+    #[inline]
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Tokens.
+    #[inline]
+    pub const fn tokens(&self) -> usize {
+        self.tokens
+    }
+
+    /// The outputs of token `t`, `[rows]`; empty when there is no such token.
+    #[inline]
+    pub fn row(&mut self, t: usize) -> &mut [f32] {
+        if t >= self.tokens {
+            debug_assert!(false, "token {t} of {}", self.tokens);
+            return &mut [];
+        }
+        // SAFETY: `t < tokens`, and construction proved that `tokens` rows `stride` apart, each with `rows` elements from
+        // `start`, lie inside the borrowed slice; the exclusive borrow of `self` keeps rows from overlapping in time.
+        unsafe { core::slice::from_raw_parts_mut(self.start.add(t * self.stride), self.rows) }
+    }
+
+    /// Outputs `first .. first + len` of token `t`.
+    #[inline]
+    pub fn part(&mut self, t: usize, first: usize, len: usize) -> &mut [f32] {
+        part_mut(self.row(t), first, len)
+    }
+}

@@ -1,0 +1,5 @@
+/*! AArch64: base NEON, which every core has. */
+
+mod neon;
+
+pub use neon::Neon;

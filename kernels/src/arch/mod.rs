@@ -1,0 +1,6 @@
+/*! One folder an architecture, one file an instruction set; the scalar code is in [`crate::scalar`]. */
+
+#[cfg(target_arch = "aarch64")]
+pub mod aarch64;
+#[cfg(target_arch = "x86_64")]
+pub mod x86_64;

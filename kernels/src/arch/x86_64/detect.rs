@@ -1,0 +1,39 @@
+//! What this CPU and its operating system allow, by CPUID and XCR0, without std.
+//!
+//! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 14.
+
+use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+
+/// Instruction sets that may be executed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Features {
+    /// AVX2 and F16C (Haswell 2013, Zen 2017).
+    pub avx2: bool,
+}
+
+/// Asks the CPU, and the operating system through XCR0 whether it saves the registers.
+pub fn features() -> Features {
+    let max_leaf = __cpuid(0).eax;
+    if max_leaf < 7 {
+        return Features::default();
+    }
+    let leaf1 = __cpuid(1);
+    let has = |bit: u32| leaf1.ecx >> bit & 1 == 1;
+    let (f16c, avx, osxsave) = (has(29), has(28), has(27));
+    if !(osxsave && avx) {
+        return Features::default();
+    }
+    // SAFETY: OSXSAVE says that the operating system has enabled XGETBV.
+    let xcr0 = unsafe { xcr0() };
+    let ymm_saved = xcr0 & 0b110 == 0b110;
+    let leaf7 = __cpuid_count(7, 0);
+    Features { avx2: ymm_saved && f16c && leaf7.ebx >> 5 & 1 == 1 }
+}
+
+/// # Safety
+/// * CPUID must report OSXSAVE.
+#[target_feature(enable = "xsave")]
+unsafe fn xcr0() -> u64 {
+    // SAFETY: the caller promises OSXSAVE; register 0 always exists then.
+    unsafe { _xgetbv(0) }
+}

@@ -1,0 +1,152 @@
+//! The kernel set: one object-safe trait, so that a board names its set statically and a host picks at run time.
+
+use core::ops::Range;
+
+use crate::{
+    Format, Input, Matrix, NotFinite, Panel, Store, Tile,
+    acts::ActRowMut,
+    float16::{f16_to_f32, f32_to_f16},
+    scalar,
+};
+
+/// The function of a gated unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Gate {
+    /// `x / (1 + exp(-x))`.
+    Silu,
+    /// GELU in its tanh form.
+    Gelu,
+    /// `max(x, 0)`.
+    Relu,
+}
+
+/// Which elements RoPE turns together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Pairs {
+    /// `2i` and `2i + 1`.
+    Interleaved,
+    /// `i` and `i + n / 2`.
+    HalfSplit,
+}
+
+/// Consecutive positions of one head in the KV cache: `[positions][head_dim]`.
+#[derive(Clone, Copy, Debug)]
+pub enum CacheRows<'a> {
+    /// `f32`.
+    F32(&'a [f32]),
+    /// f16 bits.
+    F16(&'a [u16]),
+    /// `i8` with an f16 scale a position.
+    I8 {
+        /// `[positions][head_dim]`.
+        q: &'a [i8],
+        /// `[positions]`.
+        scale: &'a [u16],
+    },
+}
+
+/// One query head: as floats, and quantised for int8 caches.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'a> {
+    /// `[head_dim]`.
+    pub x: &'a [f32],
+    /// `[head_dim]`, or empty for float caches.
+    pub q: &'a [i8],
+    /// `[head_dim.div_ceil(32)]`, or empty for float caches.
+    pub scale: &'a [f32],
+}
+
+/// A set of kernels for one instruction set. Whatever the set, results are the bits of [`scalar`].
+///
+/// A method that a set does not override runs the scalar code.
+pub trait Kernels: Sync {
+    /// `scalar`, `avx2`, `neon` ...: the word that forces it.
+    fn name(&self) -> &'static str;
+
+    /// The panel this set reads fastest; every other one it reads through scalar code.
+    fn panel(&self, format: Format) -> Panel;
+
+    /// See [`scalar::matmul`].
+    fn matmul(&self, w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {
+        scalar::matmul(w, panels, x, out, store);
+    }
+
+    /// See [`scalar::quantise`].
+    fn quantise(&self, x: &[f32], row: ActRowMut<'_>) -> Result<(), NotFinite> {
+        scalar::quantise(x, row)
+    }
+
+    /// See [`scalar::rmsnorm`].
+    fn rmsnorm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
+        scalar::rmsnorm(x, weight, eps, out)
+    }
+
+    /// See [`scalar::layernorm`].
+    fn layernorm(&self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
+        scalar::layernorm(x, weight, bias, eps, out)
+    }
+
+    /// See [`scalar::softmax`].
+    fn softmax(&self, x: &mut [f32]) {
+        scalar::softmax(x);
+    }
+
+    /// See [`scalar::rotate`].
+    fn rotate(&self, x: &mut [f32], cos_sin: &[f32], pairs: Pairs) {
+        scalar::rotate(x, cos_sin, pairs);
+    }
+
+    /// See [`scalar::gate`].
+    fn gate(&self, function: Gate, gate: &mut [f32], up: &[f32]) {
+        scalar::gate(function, gate, up);
+    }
+
+    /// See [`scalar::att_scores`].
+    fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
+        scalar::att_scores(query, keys, scale, out)
+    }
+
+    /// See [`scalar::att_values`].
+    fn att_values(&self, scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
+        scalar::att_values(scores, max, values, acc)
+    }
+}
+
+/// Writes `x` to a float16 cache row. A value that overflows the format is an error.
+pub fn store_f16(x: &[f32], out: &mut [u16]) -> Result<(), NotFinite> {
+    let mut bad = false;
+    for (x, out) in x.iter().zip(out) {
+        *out = f32_to_f16(*x);
+        bad |= *out & 0x7c00 == 0x7c00;
+    }
+    if bad { Err(NotFinite) } else { Ok(()) }
+}
+
+/// Writes `x` to an int8 cache row and returns the f16 scale: the half nearest to `max|x| / 127`, values rounded with
+/// ties to even against that very scale and clamped to +-127. A NaN, an infinity or a scale beyond f16 is an error.
+///
+/// `x` may be several heads that share the scale.
+pub fn store_i8(x: &[f32], out: &mut [i8]) -> Result<u16, NotFinite> {
+    let max = x.iter().map(|x| x.to_bits() & 0x7fff_ffff).max().unwrap_or(0);
+    if max >= 0x7f80_0000 {
+        return Err(NotFinite);
+    }
+    let scale = f32_to_f16(f32::from_bits(max) / 127.0);
+    if scale >= 0x7c00 {
+        return Err(NotFinite);
+    }
+    let id = if scale == 0 { 0.0 } else { 1.0 / f16_to_f32(scale) };
+    for (x, out) in x.iter().zip(out) {
+        *out = scalar_round_clamp(*x * id);
+    }
+    Ok(scale)
+}
+
+#[inline(always)]
+fn scalar_round_clamp(x: f32) -> i8 {
+    let x = if x > -127.0 { x } else { -127.0 };
+    let x = if x < 127.0 { x } else { 127.0 };
+    scalar::round(x) as i8
+}

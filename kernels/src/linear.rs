@@ -1,0 +1,61 @@
+//! Products shared out over a team: several matrices with the same input, unit by unit.
+
+use core::ops::Range;
+
+use crate::{Input, Kernels, Matrix, Store, Tile, team::Team};
+
+/// One product of a stage: `out[t] = w x[t]`, or added to it.
+#[derive(Debug)]
+pub struct Linear<'a> {
+    /// The weights.
+    pub w: Matrix<'a>,
+    /// `[tokens][w.rows()]`.
+    pub out: Tile<'a>,
+    /// Whether to overwrite or to add.
+    pub store: Store,
+}
+
+/// Jobs a worker gets on average: enough that one which started late does not keep the others waiting.
+const JOBS_PER_MEMBER: usize = 4;
+
+/// Runs the units `units` of the stage's products, counted through `linears` in order; one unit is
+/// [`Matrix::unit_rows`] rows for all tokens. All matrices have the same number of columns.
+pub fn run_linears<K: Kernels + ?Sized>(
+    kernels: &K,
+    team: &Team<'_>,
+    linears: &mut [Linear<'_>],
+    x: &Input<'_>,
+    units: Range<usize>,
+) {
+    let jobs = match team.size() {
+        1 => 1,
+        size => (size * JOBS_PER_MEMBER).min(units.len()).max(1),
+    };
+    let grain = units.len().div_ceil(jobs).max(1);
+    let linears = &*linears;
+    team.run(units.len().div_ceil(grain), &|job| {
+        let first = units.start + job * grain;
+        let last = (first + grain).min(units.end);
+        let mut start = 0;
+        for linear in linears {
+            let end = start + linear.w.panels();
+            let (from, to) = (first.max(start), last.min(end));
+            if from < to {
+                let (from, to) = (from - start, to - start);
+                let rows = linear.w.unit_rows();
+                let first_row = from * rows;
+                let count = (to * rows).min(linear.w.rows()) - first_row;
+                // SAFETY: jobs cover disjoint unit ranges, hence disjoint rows of this matrix's outputs, and each job runs
+                // once; `linears` stays borrowed, so nobody else reads or writes the outputs.
+                let mut tile = unsafe { linear.out.strip(first_row, count) };
+                kernels.matmul(&linear.w, from..to, x, &mut tile, linear.store);
+            }
+            start = end;
+        }
+    });
+}
+
+/// Units of a stage's products.
+pub fn count_units<'a>(matrices: impl IntoIterator<Item = &'a Matrix<'a>>) -> usize {
+    matrices.into_iter().map(Matrix::panels).sum()
+}

@@ -1,0 +1,29 @@
+//! The specification: every operation in plain loops. All other kernel sets must give the same bits.
+
+mod attention;
+mod matmul;
+mod vector;
+
+pub use attention::{att_scores, att_values};
+pub use matmul::matmul;
+pub(crate) use vector::round;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[allow(unused_imports)]
+pub(crate) use vector::{GELU_INNER, GELU_OUTER, activate, rms_factor};
+pub use vector::{gate, layernorm, quantise, rmsnorm, rotate, softmax};
+
+use crate::{Format, Kernels, Panel};
+
+/// The scalar kernel set; runs anywhere.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scalar;
+
+impl Kernels for Scalar {
+    fn name(&self) -> &'static str {
+        "scalar"
+    }
+
+    fn panel(&self, _: Format) -> Panel {
+        Panel::R1
+    }
+}

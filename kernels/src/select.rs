@@ -1,0 +1,42 @@
+//! Choosing a kernel set: the best this machine runs, all it runs, or one by name.
+
+use crate::{Kernels, Scalar};
+
+/// The names of all kernel sets of this architecture, best first, whether or not this CPU runs them.
+pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
+    &["avx2", "scalar"]
+} else if cfg!(target_arch = "aarch64") {
+    &["neon", "scalar"]
+} else {
+    &["scalar"]
+};
+
+/// The set called `name`, if this CPU runs it.
+pub fn by_name(name: &str) -> Option<&'static dyn Kernels> {
+    static SCALAR: Scalar = Scalar;
+    match name {
+        "scalar" => Some(&SCALAR),
+        #[cfg(target_arch = "x86_64")]
+        "avx2" => {
+            static AVX2: crate::arch::x86_64::Avx2 = crate::arch::x86_64::Avx2::STATIC;
+            crate::arch::x86_64::Avx2::new().map(|_| &AVX2 as &dyn Kernels)
+        }
+        #[cfg(target_arch = "aarch64")]
+        "neon" => {
+            static NEON: crate::arch::aarch64::Neon = crate::arch::aarch64::Neon;
+            Some(&NEON)
+        }
+        _ => None,
+    }
+}
+
+/// Every set this CPU runs, best first.
+pub fn all() -> impl Iterator<Item = &'static dyn Kernels> {
+    NAMES.iter().filter_map(|name| by_name(name))
+}
+
+/// The best set this CPU runs.
+pub fn best() -> &'static dyn Kernels {
+    static SCALAR: Scalar = Scalar;
+    all().next().unwrap_or(&SCALAR)
+}

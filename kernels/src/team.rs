@@ -1,0 +1,349 @@
+//! Sharing a job out by index over workers: host threads, a second core, or nobody.
+//!
+//! The leader publishes a job of `n` indices and works on it itself; whoever is in [`Worker::work`] takes indices too.
+//! Nobody waits for a worker that has not come: a worker busy elsewhere, or descheduled, costs its share of the help and
+//! nothing more. Which index runs where never changes a result.
+
+use core::marker::PhantomData;
+
+#[cfg(target_has_atomic = "32")]
+mod shared {
+    use core::{
+        cell::UnsafeCell,
+        hint::spin_loop,
+        sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
+    };
+
+    type Job = *const (dyn Fn(usize) + Sync);
+
+    /// Workers that may enter the present job; the low bits of the gate count those inside.
+    const OPEN: u32 = 1 << 31;
+
+    /// A team of one leader and any number of workers.
+    pub struct Team<'h> {
+        gate: AtomicU32,
+        next: AtomicUsize,
+        len: AtomicUsize,
+        job: UnsafeCell<Option<Job>>,
+        members: AtomicU32,
+        leading: AtomicBool,
+        closed: AtomicBool,
+        wake: Option<&'h (dyn Fn() + Sync)>,
+    }
+
+    // SAFETY: `job` is written only by the one leader (`leading`), while the gate is shut and nobody is inside; workers read
+    // it only after they entered through the open gate (acquire), which the leader opened after writing (release). The
+    // closure behind the pointer is `Sync` and outlives the job, because `run` does not return while anyone is inside.
+    unsafe impl Sync for Team<'_> {}
+    // SAFETY: nothing in a team is tied to a thread; between jobs it holds no pointer that is followed.
+    unsafe impl Send for Team<'_> {}
+
+    impl<'h> Team<'h> {
+        /// A team without workers yet. `wake` is called whenever a job is published, to rouse sleeping workers.
+        pub const fn new(wake: Option<&'h (dyn Fn() + Sync)>) -> Self {
+            Self {
+                gate: AtomicU32::new(0),
+                next: AtomicUsize::new(0),
+                len: AtomicUsize::new(0),
+                job: UnsafeCell::new(None),
+                members: AtomicU32::new(0),
+                leading: AtomicBool::new(false),
+                closed: AtomicBool::new(false),
+                wake,
+            }
+        }
+
+        /// The leader and all workers that joined.
+        pub fn size(&self) -> usize {
+            self.members.load(Ordering::Relaxed) as usize + 1
+        }
+
+        /// Adds the calling thread or core; it is counted until the handle is dropped.
+        pub fn join(&self) -> Worker<'_, 'h> {
+            self.members.fetch_add(1, Ordering::Relaxed);
+            Worker { team: self }
+        }
+
+        /// Tells workers that no more jobs come: [`Worker::is_done`] turns true.
+        pub fn close(&self) {
+            self.closed.store(true, Ordering::Release);
+            if let Some(wake) = self.wake {
+                wake();
+            }
+        }
+
+        /// Runs `job(0) .. job(n - 1)`, each once, in any order, on leader and workers; returns when all are done.
+        pub fn run(&self, n: usize, job: &(dyn Fn(usize) + Sync)) {
+            let alone = n < 2 || self.members.load(Ordering::Relaxed) == 0;
+            // A second leader, or a job started inside a job, runs by itself.
+            if alone || self.leading.swap(true, Ordering::Acquire) {
+                (0..n).for_each(job);
+                return;
+            }
+            // SAFETY: only lifetimes change. The pointer is followed only by those inside the gate, and `Shut` below waits
+            // for them before this function ends, on every path.
+            let pointer = unsafe { core::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(job) };
+            // SAFETY: the gate is shut and nobody is inside (the last `run` saw to that), and `leading` keeps others out.
+            unsafe { *self.job.get() = Some(pointer) };
+            self.next.store(0, Ordering::Relaxed);
+            self.len.store(n, Ordering::Relaxed);
+            self.gate.store(OPEN, Ordering::Release);
+            if let Some(wake) = self.wake {
+                wake();
+            }
+            let _shut = Shut(self);
+            self.take(n, job);
+        }
+
+        fn take(&self, n: usize, job: &(dyn Fn(usize) + Sync)) {
+            loop {
+                let index = self.next.fetch_add(1, Ordering::Relaxed);
+                if index >= n {
+                    break;
+                }
+                job(index);
+            }
+        }
+    }
+
+    /// Ends a job when dropped, also while unwinding: shuts the gate and waits for those inside.
+    struct Shut<'t, 'h>(&'t Team<'h>);
+
+    impl Drop for Shut<'_, '_> {
+        fn drop(&mut self) {
+            // Nobody may find work any more, should the leader's own part have ended early.
+            self.0.next.store(usize::MAX / 2, Ordering::Relaxed);
+            self.0.gate.fetch_and(!OPEN, Ordering::AcqRel);
+            while self.0.gate.load(Ordering::Acquire) != 0 {
+                spin_loop();
+            }
+            self.0.leading.store(false, Ordering::Release);
+        }
+    }
+
+    /// A worker's membership of a team.
+    pub struct Worker<'t, 'h> {
+        team: &'t Team<'h>,
+    }
+
+    impl Worker<'_, '_> {
+        /// Helps with the present job, if there is one with indices left; returns whether it did anything.
+        pub fn work(&self) -> bool {
+            let team = self.team;
+            if !self.has_work() {
+                return false;
+            }
+            let mut gate = team.gate.load(Ordering::Relaxed);
+            loop {
+                if gate & OPEN == 0 {
+                    return false;
+                }
+                match team.gate.compare_exchange_weak(gate, gate + 1, Ordering::Acquire, Ordering::Relaxed) {
+                    Ok(_) => break,
+                    Err(now) => gate = now,
+                }
+            }
+            let _leave = Leave(team);
+            // SAFETY: we are inside the gate, so the leader wrote the pointer before opening it and neither changes it nor
+            // lets the closure go until we have left.
+            if let Some(job) = unsafe { *team.job.get() } {
+                // SAFETY: as above, the closure is alive.
+                team.take(team.len.load(Ordering::Relaxed), unsafe { &*job });
+            }
+            true
+        }
+
+        /// Whether a job with indices left is open.
+        pub fn has_work(&self) -> bool {
+            let team = self.team;
+            team.gate.load(Ordering::Acquire) & OPEN != 0
+                && team.next.load(Ordering::Relaxed) < team.len.load(Ordering::Relaxed)
+        }
+
+        /// Whether the team was closed.
+        pub fn is_done(&self) -> bool {
+            self.team.closed.load(Ordering::Acquire)
+        }
+    }
+
+    impl Drop for Worker<'_, '_> {
+        fn drop(&mut self) {
+            self.team.members.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    struct Leave<'t, 'h>(&'t Team<'h>);
+
+    impl Drop for Leave<'_, '_> {
+        fn drop(&mut self) {
+            self.0.gate.fetch_sub(1, Ordering::Release);
+        }
+    }
+}
+
+#[cfg(not(target_has_atomic = "32"))]
+mod shared {
+    use core::marker::PhantomData;
+
+    /// A team of one: this target has no compare-and-swap.
+    pub struct Team<'h>(PhantomData<&'h ()>);
+
+    impl<'h> Team<'h> {
+        /// A team of one.
+        pub const fn new(_wake: Option<&'h (dyn Fn() + Sync)>) -> Self {
+            Self(PhantomData)
+        }
+
+        /// One.
+        pub fn size(&self) -> usize {
+            1
+        }
+
+        /// Runs `job(0) .. job(n - 1)` in order.
+        pub fn run(&self, n: usize, job: &(dyn Fn(usize) + Sync)) {
+            (0..n).for_each(job);
+        }
+    }
+}
+
+pub use shared::*;
+
+impl Team<'static> {
+    /// A team of one.
+    pub const fn alone() -> Self {
+        Self::new(None)
+    }
+}
+
+impl core::fmt::Debug for Team<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Team").field("size", &self.size()).finish()
+    }
+}
+
+/// Something that falls into disjoint parts by index, to be worked on at the same time.
+///
+/// # Safety
+/// Parts with different indices must not overlap, so that they may be used on different threads at once.
+pub unsafe trait Parts: Sync {
+    /// What one index gets.
+    type Part;
+
+    /// The part with this index.
+    ///
+    /// # Safety
+    /// * No index may be asked for again while its part is alive.
+    unsafe fn part(&self, index: usize) -> Self::Part;
+}
+
+/// A slice in rows of equal width.
+#[derive(Debug)]
+pub struct Rows<'a, T> {
+    start: *mut T,
+    len: usize,
+    width: usize,
+    _data: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T: Send> Rows<'a, T> {
+    /// `data` in rows of `width`.
+    pub fn new(data: &'a mut [T], width: usize) -> Self {
+        Self { start: data.as_mut_ptr(), len: data.len(), width, _data: PhantomData }
+    }
+}
+
+// SAFETY: sharing `Rows` only gives access to elements through `part`, whose callers promise that no two threads hold the
+// same part; elements are `Send`.
+unsafe impl<T: Send> Sync for Rows<'_, T> {}
+
+// SAFETY: rows with different indices start `width` apart and have at most `width` elements.
+unsafe impl<'a, T: Send> Parts for Rows<'a, T> {
+    type Part = &'a mut [T];
+
+    unsafe fn part(&self, index: usize) -> &'a mut [T] {
+        let start = index.saturating_mul(self.width).min(self.len);
+        let len = self.width.min(self.len - start);
+        // SAFETY: `start + len <= self.len`; the caller promises that nobody else holds this row.
+        unsafe { core::slice::from_raw_parts_mut(self.start.add(start), len) }
+    }
+}
+
+macro_rules! tuple_parts {
+    ($($name:ident)+) => {
+        // SAFETY: each member keeps its own parts disjoint, and members are disjoint borrows.
+        unsafe impl<$($name: Parts),+> Parts for ($($name,)+) {
+            type Part = ($($name::Part,)+);
+
+            #[allow(non_snake_case)]
+            unsafe fn part(&self, index: usize) -> Self::Part {
+                let ($($name,)+) = self;
+                // SAFETY: passed on to the caller.
+                ($(unsafe { $name.part(index) },)+)
+            }
+        }
+    };
+}
+tuple_parts!(A B);
+tuple_parts!(A B C);
+tuple_parts!(A B C D);
+
+/// Runs `job(i, part i)` for every `i` of `first .. first + n` on the team.
+pub fn share<P: Parts>(team: &Team<'_>, first: usize, n: usize, parts: P, job: impl Fn(usize, P::Part) + Sync) {
+    team.run(n, &|i| {
+        let index = first.saturating_add(i);
+        // SAFETY: `run` calls each index once, so no part is handed out twice.
+        job(index, unsafe { parts.part(index) });
+    });
+}
+
+#[cfg(all(test, target_has_atomic = "32"))]
+mod tests {
+    extern crate std;
+    use std::{sync::atomic::AtomicUsize, sync::atomic::Ordering, thread, vec};
+
+    use super::*;
+
+    #[test]
+    fn every_index_runs_once_with_any_number_of_workers() {
+        for workers in 0..4 {
+            let team = Team::new(None);
+            thread::scope(|scope| {
+                for _ in 0..workers {
+                    let worker = team.join();
+                    scope.spawn(move || {
+                        while !worker.is_done() {
+                            if !worker.work() {
+                                thread::yield_now();
+                            }
+                        }
+                    });
+                }
+                assert_eq!(team.size(), workers + 1);
+                for round in 0..200 {
+                    let mut hits = vec![0u32; round * 3];
+                    let seen = AtomicUsize::new(0);
+                    share(&team, 0, round, Rows::new(&mut hits, 3), |i, row| {
+                        row.fill(i as u32 + 1);
+                        seen.fetch_add(1, Ordering::Relaxed);
+                    });
+                    assert_eq!(seen.into_inner(), round);
+                    assert!(hits.iter().enumerate().all(|(i, hit)| *hit as usize == i / 3 + 1));
+                }
+                team.close();
+            });
+        }
+    }
+
+    #[test]
+    fn a_job_inside_a_job_runs_alone() {
+        let team = Team::new(None);
+        let _member = team.join();
+        let count = AtomicUsize::new(0);
+        team.run(4, &|_| {
+            team.run(5, &|_| {
+                count.fetch_add(1, Ordering::Relaxed);
+            });
+        });
+        assert_eq!(count.into_inner(), 20);
+    }
+}
