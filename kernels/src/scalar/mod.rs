@@ -1,10 +1,12 @@
 //! The specification: every operation in plain loops. All other kernel sets must give the same bits.
 
 mod attention;
+mod cache;
 mod matmul;
 mod vector;
 
 pub use attention::{att_scores, att_values};
+pub use cache::{store_f16, store_i8};
 pub use matmul::matmul;
 pub(crate) use vector::round;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
