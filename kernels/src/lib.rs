@@ -25,6 +25,8 @@ pub mod scalar;
 pub mod select;
 pub mod slice;
 pub mod team;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use acts::{Acts, Input, Store, Tile};
 pub use error::{ArenaTooSmall, LayoutError, NotFinite};

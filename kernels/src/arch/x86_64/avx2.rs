@@ -26,3 +26,8 @@ impl Kernels for Avx2 {
         Panel::R8
     }
 }
+
+#[cfg(test)]
+mod tests {
+    crate::testing::kernel_tests!(super::Avx2::new());
+}
