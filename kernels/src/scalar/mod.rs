@@ -9,7 +9,7 @@ pub use matmul::matmul;
 pub(crate) use vector::round;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[allow(unused_imports)]
-pub(crate) use vector::{GELU_INNER, GELU_OUTER, activate, rms_factor};
+pub(crate) use vector::{GELU_INNER, GELU_OUTER, INFINITE, SMALLEST, activate, rms_factor, turn};
 pub use vector::{gate, layernorm, quantise, rmsnorm, rotate, softmax};
 
 use crate::{Format, Kernels, Panel};
