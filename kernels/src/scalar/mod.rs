@@ -11,7 +11,7 @@ pub use matmul::matmul;
 pub(crate) use vector::round;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[allow(unused_imports)]
-pub(crate) use vector::{GELU_INNER, GELU_OUTER, activate, rms_factor};
+pub(crate) use vector::{GELU_INNER, GELU_OUTER, INFINITE, SMALLEST, activate, rms_factor, turn};
 pub use vector::{all_finite, gate, layernorm, quantise, rmsnorm, rotate, softmax};
 
 use crate::{Format, Kernels, Panel};

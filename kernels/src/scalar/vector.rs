@@ -8,9 +8,9 @@ use crate::{
 };
 
 /// Blocks whose largest magnitude is below 2^-50 become zeros.
-const SMALLEST: u32 = (127 - 50) << 23;
+pub(crate) const SMALLEST: u32 = (127 - 50) << 23;
 /// Bits of infinity: this and everything above is not finite.
-const INFINITE: u32 = 0x7f80_0000;
+pub(crate) const INFINITE: u32 = 0x7f80_0000;
 
 /// Quantises `x` to int8 blocks of 32: `scale = max|x| / 127`, `q = round(x * (127 / max|x|))`, ties to even.
 ///
@@ -101,11 +101,6 @@ pub fn softmax(x: &mut [f32]) {
 /// Source: Su et al. 2021, arXiv:2104.09864.
 pub fn rotate(x: &mut [f32], cos_sin: &[f32], pairs: Pairs) {
     let cos_sin = cos_sin.as_chunks::<2>().0;
-    let turn = |a: &mut f32, b: &mut f32, [c, s]: [f32; 2]| {
-        let (x, y) = (*a, *b);
-        *a = x * c - y * s;
-        *b = x * s + y * c;
-    };
     match pairs {
         Pairs::Interleaved => {
             for ([a, b], cs) in x.as_chunks_mut::<2>().0.iter_mut().zip(cos_sin) {
@@ -120,6 +115,14 @@ pub fn rotate(x: &mut [f32], cos_sin: &[f32], pairs: Pairs) {
             }
         }
     }
+}
+
+/// One pair of [`rotate`].
+#[inline(always)]
+pub(crate) fn turn(a: &mut f32, b: &mut f32, [c, s]: [f32; 2]) {
+    let (x, y) = (*a, *b);
+    *a = x * c - y * s;
+    *b = x * s + y * c;
 }
 
 /// The gated unit of the feed-forward block: `gate[i] = f(gate[i]) * up[i]`. Both `[hidden_dim]`.

@@ -1,0 +1,178 @@
+//! Products with quantised weights in panels of eight rows: checks, tiles and stores around the inner loops of
+//! [`super::matmul_q4`] and [`super::matmul_q8`].
+//!
+//! One token (decode) is a stream: panels in the order they lie in memory. Several tokens (prefill) are taken in tiles:
+//! a stretch of [`DEPTH`] blocks of [`TOKENS`] tokens is packed into a small array that stays in the first-level cache,
+//! and [`PANELS`] panels are multiplied with it, each block of weights unpacked once for all tokens.
+
+use core::{arch::x86_64::*, ops::Range};
+
+use super::{float::put, matmul_q4, matmul_q8};
+use crate::{BLOCK, Format, Input, Matrix, Store, Tile, acts::ActRow, acts::Acts};
+
+/// Rows of a panel.
+const ROWS: usize = 8;
+/// Tokens of a tile.
+pub(super) const TOKENS: usize = 16;
+/// Panels that use a packed stretch of activations.
+const PANELS: usize = 8;
+/// Blocks of a stretch.
+const DEPTH: usize = 8;
+
+/// The blocks of a panel, or a stretch of them.
+#[derive(Clone, Copy)]
+pub(super) struct Blocks<'a> {
+    /// Eight scales a block; Q4M: eight scales and eight minima.
+    pub(super) scales: &'a [[u16; 8]],
+    /// Eight (Q8) or four (Q4, Q4M) vectors a block.
+    pub(super) payload: &'a [[u8; 32]],
+}
+
+impl<'a> Blocks<'a> {
+    /// Panel `p`.
+    #[inline]
+    fn of(w: &Matrix<'a>, p: usize) -> Self {
+        Self { scales: w.panel_scales(p).as_chunks().0, payload: w.panel_payload(p).as_chunks().0 }
+    }
+
+    /// What follows the first `blocks` blocks.
+    #[inline]
+    fn skip(self, format: Format, blocks: usize) -> Self {
+        let scales = blocks * format.block_scales();
+        let vectors = blocks * (format.block_payload() / 4);
+        Self { scales: self.scales.get(scales..).unwrap_or(&[]), payload: self.payload.get(vectors..).unwrap_or(&[]) }
+    }
+}
+
+/// One token's activations as blocks.
+#[derive(Clone, Copy)]
+pub(super) struct ActBlocks<'a> {
+    pub(super) q: &'a [[i8; BLOCK]],
+    pub(super) scale: &'a [f32],
+    pub(super) sum: &'a [i32],
+}
+
+impl<'a> ActBlocks<'a> {
+    /// Token `t`; `None` when its row is not `blocks` long.
+    #[inline]
+    fn of(acts: &Acts<'a>, t: usize, blocks: usize) -> Option<Self> {
+        let ActRow { q, scale, sum } = acts.row(t);
+        let q = q.as_chunks::<BLOCK>().0;
+        (q.len() == blocks && scale.len() == blocks && sum.len() == blocks).then_some(Self { q, scale, sum })
+    }
+}
+
+/// A block of one token's activations, packed for a tile.
+#[derive(Clone, Copy)]
+pub(super) struct Act<Q> {
+    pub(super) q: Q,
+    pub(super) scale: f32,
+    /// What the block's sum contributes, as the format wants it.
+    pub(super) offset: i32,
+}
+
+/// See [`crate::scalar::matmul`]; returns false, having done nothing, when the shapes do not fit each other.
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, how: Store) -> bool {
+    let tokens = out.tokens().min(x.tokens);
+    let rows = panels.len().saturating_mul(ROWS);
+    let fits = panels.end <= w.panels()
+        && out.rows() <= rows
+        && rows - out.rows() < ROWS
+        && (0..tokens).all(|t| ActBlocks::of(&x.acts, t, w.blocks()).is_some());
+    if !fits {
+        return false;
+    }
+    if tokens == 1 {
+        return matvec(w, panels, &x.acts, out, how);
+    }
+    for first in (0..tokens).step_by(TOKENS) {
+        let range = first..tokens.min(first + TOKENS);
+        let panels = panels.clone();
+        match w.format() {
+            Format::Q8 => tile(w, panels, &x.acts, range, out, how, matmul_q8::pack, |w, acts, tokens, acc| {
+                matmul_q8::tile(w, acts, tokens, acc)
+            }),
+            Format::Q4 => tile(w, panels, &x.acts, range, out, how, matmul_q4::pack, |w, acts, tokens, acc| {
+                matmul_q4::tile::<false>(w, acts, tokens, acc)
+            }),
+            _ => tile(w, panels, &x.acts, range, out, how, matmul_q4::pack_min, |w, acts, tokens, acc| {
+                matmul_q4::tile::<true>(w, acts, tokens, acc)
+            }),
+        }
+    }
+    true
+}
+
+/// Panels that one pass over a token's activations multiplies with.
+const STREAMS: usize = 2;
+
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn matvec(w: &Matrix<'_>, panels: Range<usize>, acts: &Acts<'_>, out: &mut Tile<'_>, how: Store) -> bool {
+    let Some(act) = ActBlocks::of(acts, 0, w.blocks()) else { return false };
+    let mut at = 0;
+    let mut p = panels.start;
+    while p < panels.end {
+        // Past the end: no blocks, and nothing is stored.
+        let blocks: [Blocks<'_>; STREAMS] = core::array::from_fn(|i| Blocks::of(w, (p + i).min(panels.end - 1)));
+        let dots = match w.format() {
+            Format::Q8 => matmul_q8::matvec(blocks, act),
+            Format::Q4 => matmul_q4::matvec::<false, STREAMS>(blocks, act),
+            _ => matmul_q4::matvec::<true, STREAMS>(blocks, act),
+        };
+        for dot in dots {
+            let count = (out.rows() - at).min(ROWS);
+            put(out.part(0, at, count), dot, how);
+            at += count;
+        }
+        p += STREAMS;
+    }
+    true
+}
+
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+#[allow(clippy::too_many_arguments)]
+fn tile<Q: Copy>(
+    w: &Matrix<'_>,
+    panels: Range<usize>,
+    acts: &Acts<'_>,
+    tokens: Range<usize>,
+    out: &mut Tile<'_>,
+    how: Store,
+    pack: impl Fn(&[i8; BLOCK], f32, i32) -> Act<Q>,
+    multiply: impl Fn(Blocks<'_>, &[[Act<Q>; TOKENS]], usize, &mut [__m256; TOKENS]),
+) {
+    let blocks = w.blocks();
+    let zero = pack(&[0; BLOCK], 0.0, 0);
+    let mut packed = [[zero; TOKENS]; DEPTH];
+    for first_panel in panels.clone().step_by(PANELS) {
+        let count = (panels.end - first_panel).min(PANELS);
+        let mut accs = [[_mm256_setzero_ps(); TOKENS]; PANELS];
+        for start in (0..blocks).step_by(DEPTH) {
+            let depth = (blocks - start).min(DEPTH);
+            for (lane, t) in tokens.clone().enumerate() {
+                let Some(act) = ActBlocks::of(acts, t, blocks) else { continue };
+                let act = act.q.iter().zip(act.scale).zip(act.sum).skip(start);
+                for (packed, ((q, scale), sum)) in packed.iter_mut().zip(act) {
+                    if let Some(packed) = packed.get_mut(lane) {
+                        *packed = pack(q, *scale, *sum);
+                    }
+                }
+            }
+            let packed = packed.get(..depth).unwrap_or(&[]);
+            for (p, acc) in accs.iter_mut().take(count).enumerate() {
+                let weights = Blocks::of(w, first_panel + p).skip(w.format(), start);
+                multiply(weights, packed, tokens.len(), acc);
+            }
+        }
+        for (p, acc) in accs.iter().take(count).enumerate() {
+            let at = (first_panel + p - panels.start) * ROWS;
+            let len = (out.rows() - at).min(ROWS);
+            for (t, dot) in tokens.clone().zip(acc) {
+                put(out.part(t, at, len), *dot, how);
+            }
+        }
+    }
+}

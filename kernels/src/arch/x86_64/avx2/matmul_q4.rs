@@ -1,0 +1,107 @@
+//! Inner loops for Q4 and Q4M weights.
+//!
+//! A nibble is unsigned as it is, so `vpmaddubsw` multiplies it with an int8 directly: a 16-bit lane gets at most
+//! `2 * 15 * 128 = 3840`, and a block's eight k-steps add up to 30720, short of overflow. One `vpmaddwd` with ones then
+//! makes the eight rows' int32.
+
+use core::arch::x86_64::*;
+
+use super::{
+    lanes::{load_bytes, load_f16},
+    matmul::{Act, ActBlocks, Blocks, TOKENS},
+};
+use crate::BLOCK;
+
+/// Packs a block for Q4: the stored 8 too much leaves through the sum.
+#[inline]
+pub(super) fn pack(q: &[i8; BLOCK], scale: f32, sum: i32) -> Act<[i8; BLOCK]> {
+    Act { q: *q, scale, offset: 8 * sum }
+}
+
+/// Packs a block for Q4M, whose minimum is multiplied with `scale * sum`.
+#[inline]
+pub(super) fn pack_min(q: &[i8; BLOCK], scale: f32, sum: i32) -> Act<[i8; BLOCK]> {
+    Act { q: *q, scale, offset: (scale * sum as f32).to_bits().cast_signed() }
+}
+
+/// A block's nibbles, one vector a k-step.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn unpack(block: &[[u8; 32]; 4]) -> [__m256i; 8] {
+    let mask = _mm256_set1_epi8(0x0f);
+    let [a, b, c, d] = block.each_ref().map(|v| load_bytes(v));
+    let high = |v| _mm256_and_si256(_mm256_srli_epi16::<4>(v), mask);
+    let low = |v| _mm256_and_si256(v, mask);
+    [low(a), low(b), low(c), low(d), high(a), high(b), high(c), high(d)]
+}
+
+/// The eight rows' exact products with one block of activations.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn products(nibbles: [__m256i; 8], q: &[i8; BLOCK]) -> __m256i {
+    let mut sum = _mm256_setzero_si256();
+    for (nibbles, q) in nibbles.iter().zip(q.as_chunks::<4>().0) {
+        let q = _mm256_set1_epi32(i32::from_le_bytes(q.map(i8::cast_unsigned)));
+        sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(*nibbles, q));
+    }
+    _mm256_madd_epi16(sum, _mm256_set1_epi16(1))
+}
+
+/// One block's contribution to eight rows. `offset` as [`pack`] and [`pack_min`] make it.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn block<const MIN: bool>(isum: __m256i, d: __m256, m: __m256, scale: f32, offset: i32) -> __m256 {
+    let scale = _mm256_mul_ps(d, _mm256_set1_ps(scale));
+    let offset = _mm256_set1_epi32(offset);
+    if MIN {
+        let product = _mm256_mul_ps(scale, _mm256_cvtepi32_ps(isum));
+        _mm256_add_ps(product, _mm256_mul_ps(m, _mm256_castsi256_ps(offset)))
+    } else {
+        _mm256_mul_ps(scale, _mm256_cvtepi32_ps(_mm256_sub_epi32(isum, offset)))
+    }
+}
+
+/// A block's scales, and its minima if it has them.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn scales<const MIN: bool>(scales: &[[u16; 8]], at: usize) -> Option<(__m256, __m256)> {
+    Some(if MIN {
+        (load_f16(scales.get(2 * at)?), load_f16(scales.get(2 * at + 1)?))
+    } else {
+        (load_f16(scales.get(at)?), _mm256_setzero_ps())
+    })
+}
+
+/// Adds a stretch of a panel's blocks to the products with `tokens` tokens.
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn tile<const MIN: bool>(
+    w: Blocks<'_>,
+    acts: &[[Act<[i8; BLOCK]>; TOKENS]],
+    tokens: usize,
+    acc: &mut [__m256; TOKENS],
+) {
+    for (at, (payload, acts)) in w.payload.as_chunks::<4>().0.iter().zip(acts).enumerate() {
+        let Some((d, m)) = scales::<MIN>(w.scales, at) else { return };
+        let nibbles = unpack(payload);
+        for (act, acc) in acts.iter().zip(acc.iter_mut()).take(tokens) {
+            let isum = products(nibbles, &act.q);
+            *acc = _mm256_add_ps(*acc, block::<MIN>(isum, d, m, act.scale, act.offset));
+        }
+    }
+}
+
+/// The products of P panels with one token.
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn matvec<const MIN: bool, const P: usize>(w: [Blocks<'_>; P], act: ActBlocks<'_>) -> [__m256; P] {
+    let mut acc = [_mm256_setzero_ps(); P];
+    for (at, ((q, scale), sum)) in act.q.iter().zip(act.scale).zip(act.sum).enumerate() {
+        let offset = if MIN { (scale * *sum as f32).to_bits().cast_signed() } else { 8 * sum };
+        for (w, acc) in w.iter().zip(&mut acc) {
+            let Some((d, m)) = scales::<MIN>(w.scales, at) else { continue };
+            let Some(payload) = w.payload.as_chunks::<4>().0.get(at) else { continue };
+            let isum = products(unpack(payload), q);
+            *acc = _mm256_add_ps(*acc, block::<MIN>(isum, d, m, *scale, offset));
+        }
+    }
+    acc
+}
