@@ -279,7 +279,8 @@ fn check_specials(vocab: &mut Vocab<'_>) -> Result<(), VocabError> {
     for (index, id) in (0..).zip(vocab.specials()) {
         in_range(Table::Specials, index, id, vocab.vocab_size)?;
         let kind = vocab.kind(id);
-        let Some(first) = vocab.token_bytes(id).and_then(<[u8]>::first).filter(|_| kind.is_some_and(TokenKind::is_special))
+        let Some(first) =
+            vocab.token_bytes(id).and_then(<[u8]>::first).filter(|_| kind.is_some_and(TokenKind::is_special))
         else {
             return Err(VocabError::BadEntry { table: Table::Specials, index, got: id });
         };

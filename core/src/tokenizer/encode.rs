@@ -254,7 +254,8 @@ impl<'a> Encoder<'a> {
     fn work(&mut self, budget: &mut u32) -> Result<(), EncodeError> {
         let source = Source::new(&self.vocab, self.text.get(self.at..self.word_end).unwrap_or_default());
         let len = source.len();
-        let short = EncodeError::ScratchTooSmall { need: len.saturating_mul(SCRATCH_PER_BYTE), got: self.scratch.len() };
+        let short =
+            EncodeError::ScratchTooSmall { need: len.saturating_mul(SCRATCH_PER_BYTE), got: self.scratch.len() };
         let mut word = Word::new(self.scratch, len).ok_or(short)?;
         let token_len = |id| source.vocab.token_len(id);
         while *budget != 0 {

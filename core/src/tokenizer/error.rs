@@ -163,7 +163,9 @@ impl fmt::Display for VocabError {
             Self::IdOutOfRange { table, index, id, vocab_size } => {
                 write!(f, "vocabulary: {table}, entry {index}: token {id} of {vocab_size}")
             }
-            Self::BadEntry { table, index, got } => write!(f, "vocabulary: {table}, entry {index}: {got} is not allowed"),
+            Self::BadEntry { table, index, got } => {
+                write!(f, "vocabulary: {table}, entry {index}: {got} is not allowed")
+            }
             Self::NotSorted { table, index } => write!(f, "vocabulary: {table}, entry {index}: not in order"),
             Self::EntryCount { table, need, got } => write!(f, "vocabulary: {table}: {got} entries, {need} are needed"),
             Self::MergeMismatch { left, right, merged } => {

@@ -216,7 +216,8 @@ impl<'a> Vocab<'a> {
         if piece.len() > self.max_token_bytes {
             return None;
         }
-        let order = |index| self.sorted.get(index).and_then(|id| self.token_bytes(id)).map(|token| piece.order_of(token));
+        let order =
+            |index| self.sorted.get(index).and_then(|id| self.token_bytes(id)).map(|token| piece.order_of(token));
         let index = partition(0, self.sorted.len(), |i| order(i) == Some(Ordering::Less));
         if order(index) == Some(Ordering::Equal) { self.sorted.get(index) } else { None }
     }
