@@ -348,3 +348,66 @@ impl Writer {
         self.bytes(&ids.flat_map(narrow).collect::<Vec<_>>());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn token(bytes: &[u8], kind: TokenKind) -> Token {
+        Token { bytes: bytes.to_vec(), score: 0.0, kind }
+    }
+
+    /// `a`, `b`, `ab`, a control token, and `a` once more.
+    fn source() -> VocabSource {
+        let normal = TokenKind::Normal;
+        VocabSource {
+            model: VocabModel::Bpe(PreTokenizer::Gpt2),
+            tokens: vec![
+                token(b"a", normal),
+                token(b"b", normal),
+                token(b"ab", normal),
+                token(b"<s>", TokenKind::Control),
+                token(b"a", normal),
+            ],
+            merges: vec![[0, 1, 2], [0, 1, 2]],
+            bos: Some(3),
+            eos: None,
+            unknown: None,
+            stops: vec![3],
+            add_bos: true,
+        }
+    }
+
+    #[test]
+    fn a_section_holds_what_the_source_says() {
+        let section = build(&source()).unwrap();
+        let vocab = Vocab::new(&section).unwrap();
+        assert_eq!((vocab.vocab_size(), vocab.merge_count(), vocab.max_token_bytes()), (5, 1, 3));
+        assert_eq!((vocab.bos(), vocab.eos(), vocab.unknown(), vocab.add_bos()), (Some(3), None, None, true));
+        assert_eq!((vocab.token_id(b"a"), vocab.token_id(b"ab"), vocab.token_id(b"<s>")), (Some(0), Some(2), None));
+        assert_eq!((vocab.byte_id(b'a'), vocab.byte_id(b'c'), vocab.special_id("<s>")), (Some(0), None, Some(3)));
+        assert_eq!((vocab.token_bytes(3), vocab.token_bytes(5)), (Some(&b"<s>"[..]), None));
+        assert_eq!(vocab.stops().collect::<Vec<_>>(), [3]);
+        assert_eq!(vocab.model(), pipsqueak::tokenizer::VocabModel::Bpe(pipsqueak::tokenizer::PreTokenizer::Gpt2));
+    }
+
+    #[test]
+    fn wrong_sources_are_named() {
+        let with = |change: fn(&mut VocabSource)| {
+            let mut source = source();
+            change(&mut source);
+            build(&source).unwrap_err()
+        };
+        let range = |what, index, id| VocabBuildError::IdOutOfRange { what, index, id, vocab_size: 5 };
+        assert_eq!(with(|s| s.tokens.clear()), VocabBuildError::TokenCount { got: 0, max: 1 << 24 });
+        assert_eq!(with(|s| s.eos = Some(5)), range("eos", 0, 5));
+        assert_eq!(with(|s| s.stops.push(9)), range("stop", 1, 9));
+        assert_eq!(with(|s| s.merges.push([1, 0, 7])), range("merge", 2, 7));
+        assert_eq!(with(|s| s.bos = None), VocabBuildError::NoBos);
+        assert_eq!(with(|s| s.tokens[1].score = f32::NAN), VocabBuildError::ScoreNotANumber { id: 1 });
+        assert_eq!(with(|s| s.tokens[2].kind = TokenKind::Byte), VocabBuildError::ByteTokenLen { id: 2, got: 2 });
+        assert_eq!(with(|s| s.merges[1] = [1, 0, 2]), VocabBuildError::MergeMismatch { rank: 1, ids: [1, 0, 2] });
+        let scores = |s: &mut VocabSource| s.model = VocabModel::SentencePiece { add_space_prefix: true };
+        assert_eq!(with(scores), VocabBuildError::MergesUnexpected { got: 2 });
+    }
+}

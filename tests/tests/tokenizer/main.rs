@@ -3,6 +3,8 @@
 mod models;
 mod naive;
 
+use std::sync::LazyLock;
+
 use pipsqueak::tokenizer::{
     DecodeError, Decoder, EncodeError, EncodeOptions, Encoder, Progress, TokenKind, Vocab, max_tokens, scratch_len,
 };
@@ -94,15 +96,19 @@ proptest! {
 
     #[test]
     fn random_texts_match_the_reference(text in "([ a-z]|the |thing|[ \n\t]{1,4}|[0-9]{1,4}|'s|\\PC|<user>|\\[note\\]|<s>){0,60}") {
-        for source in small() {
-            matches_the_reference(&source, &build(&source).unwrap(), &text);
+        static BUILT: LazyLock<Vec<(VocabSource, Vec<u8>)>> =
+            LazyLock::new(|| small().into_iter().map(|source| (source.clone(), build(&source).unwrap())).collect());
+        for (source, section) in &*BUILT {
+            matches_the_reference(source, section, &text);
         }
     }
 
     #[test]
     fn random_texts_match_the_reference_on_stories260k(text in "([ a-zA-Z]|[ \n.,]{1,3}|the|once upon|\\PC){0,60}") {
-        if let Some(source) = models::stories260k() {
-            matches_the_reference(&source, &build(&source).unwrap(), &text);
+        static BUILT: LazyLock<Option<(VocabSource, Vec<u8>)>> =
+            LazyLock::new(|| models::stories260k().map(|source| (source.clone(), build(&source).unwrap())));
+        if let Some((source, section)) = &*BUILT {
+            matches_the_reference(source, section, &text);
         }
     }
 }
@@ -127,7 +133,7 @@ fn a_long_text_is_one_word_and_comes_back() {
     let section = build(&source).unwrap();
     let text = std::str::from_utf8(&text).unwrap();
     let ids = encode(vocab(&section), text, PLAIN);
-    assert!(ids.len() < text.len() / 2, "{} tokens", ids.len());
+    assert!(ids.len() < text.len() * 2 / 3, "{} tokens", ids.len());
     assert!(decode(vocab(&section), &ids, false) == text.as_bytes());
     // Stories do not touch each other: the tokens of the first part are the first tokens.
     let cut = text.find(". ").unwrap() + 1;
@@ -172,7 +178,10 @@ fn control_tokens_come_from_text_only_when_asked_for() {
     assert!(plain.len() > 3 && plain.ends_with(&[3]) && !plain.contains(&1) && !plain.contains(&2));
     assert_eq!((vocab.special_id("<|im_start|>"), vocab.special_id("the")), (Some(1), None));
     assert_eq!((vocab.token_id(b"<|im_start|>"), vocab.kind(1)), (None, Some(TokenKind::Control)));
-    assert_eq!((decode(vocab, &[1, 3], false), decode(vocab, &[1, 3], true)), ("[note]".into(), "<|im_start|>[note]".into()));
+    assert_eq!(
+        (decode(vocab, &[1, 3], false), decode(vocab, &[1, 3], true)),
+        ("[note]".into(), "<|im_start|>[note]".into())
+    );
     assert!(vocab.is_stop(0) && !vocab.is_stop(1));
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use pipsqueak_cli::vocab::{PreTokenizer, Token, TokenKind, VocabModel, VocabSource};
 
 /// A test file, or `None` with a line that says so; its absence is a failure where `CI` is set.
-pub fn data(name: &str) -> Option<Vec<u8>> {
+pub(crate) fn data(name: &str) -> Option<Vec<u8>> {
     let default = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/data");
     let path = std::env::var_os("PIPSQUEAK_DATA").map_or(default, PathBuf::from).join(name);
     match std::fs::read(&path) {
@@ -25,7 +25,7 @@ fn token(bytes: &[u8], score: f32, kind: TokenKind) -> Token {
 
 /// llama2.c's tokenizer file: i32 longest token, then for each token f32 score, i32 length, bytes; 0 is unknown, 1 BOS,
 /// 2 EOS, 3..259 are the bytes.
-pub fn stories260k() -> Option<VocabSource> {
+pub(crate) fn stories260k() -> Option<VocabSource> {
     let file = data("tok512.bin")?;
     let (mut rest, mut tokens) = (&file[4..], vec![]);
     while !rest.is_empty() {
@@ -59,7 +59,7 @@ const CORPUS: &str = "Once upon a time there was a little tokenizer. It wasn't b
     мир, 漢字 漢字   three spaces\n\n  and lines\n\n\tfor i in 0..10 { sum += x[i]; }\n    return sum;\n 🙂🙂 🙂";
 
 /// A small SentencePiece vocabulary with scores that often tie, some special tokens and, if asked for, no byte 0xF0.
-pub fn small_sentencepiece(add_space_prefix: bool, all_bytes: bool) -> VocabSource {
+pub(crate) fn small_sentencepiece(add_space_prefix: bool, all_bytes: bool) -> VocabSource {
     let mut tokens = vec![
         token(b"<unk>", 0.0, TokenKind::Unknown),
         token(b"<s>", 0.0, TokenKind::Control),
@@ -93,7 +93,7 @@ pub fn small_sentencepiece(add_space_prefix: bool, all_bytes: bool) -> VocabSour
 }
 
 /// A small byte-level BPE vocabulary with trained merges and some special tokens; `padding` unused tokens come first.
-pub fn small_bpe(pre: PreTokenizer, padding: usize, all_bytes: bool) -> VocabSource {
+pub(crate) fn small_bpe(pre: PreTokenizer, padding: usize, all_bytes: bool) -> VocabSource {
     let mut tokens = vec![
         token(b"<|endoftext|>", 0.0, TokenKind::Control),
         token(b"<|im_start|>", 0.0, TokenKind::Control),

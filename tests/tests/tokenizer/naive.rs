@@ -1,12 +1,15 @@
 //! The specification: tokenization as slowly and plainly as it can be said.
 
+use std::sync::LazyLock;
+
 use fancy_regex::Regex;
 use pipsqueak_cli::vocab::{PreTokenizer, Token, TokenKind, VocabModel, VocabSource};
 
+const DIGITS: &str = r"\p{N}|\P{N}+";
 const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
 
 /// All tokens of a text, without BOS.
-pub fn encode(source: &VocabSource, text: &str, parse_special: bool) -> Vec<u32> {
+pub(crate) fn encode(source: &VocabSource, text: &str, parse_special: bool) -> Vec<u32> {
     let (mut out, mut start, mut at) = (vec![], 0, 0);
     while at < text.len() {
         match special_at(source, &text.as_bytes()[at..], parse_special) {
@@ -29,7 +32,8 @@ fn special_at(source: &VocabSource, text: &[u8], parse_special: bool) -> Option<
         TokenKind::Control | TokenKind::Unknown => parse_special,
         _ => false,
     };
-    let hits = (0..).zip(&source.tokens).filter(|(_, t)| wanted(t) && !t.bytes.is_empty() && text.starts_with(&t.bytes));
+    let hits =
+        (0..).zip(&source.tokens).filter(|(_, t)| wanted(t) && !t.bytes.is_empty() && text.starts_with(&t.bytes));
     hits.map(|(id, t)| (id, t.bytes.len())).min_by_key(|&(id, len)| (std::cmp::Reverse(len), id))
 }
 
@@ -40,7 +44,7 @@ fn fragment(source: &VocabSource, text: &str, out: &mut Vec<u32>) {
     match source.model {
         VocabModel::Bpe(PreTokenizer::Gpt2) => words(GPT2, text, &mut |w| bpe(source, w.as_bytes(), out)),
         VocabModel::Bpe(PreTokenizer::Smollm) => {
-            words(r"\p{N}|\P{N}+", text, &mut |part| words(GPT2, part, &mut |w| bpe(source, w.as_bytes(), out)));
+            words(DIGITS, text, &mut |part| words(GPT2, part, &mut |w| bpe(source, w.as_bytes(), out)));
         }
         VocabModel::SentencePiece { add_space_prefix } => {
             let prefix = if add_space_prefix { " " } else { "" };
@@ -50,7 +54,9 @@ fn fragment(source: &VocabSource, text: &str, out: &mut Vec<u32>) {
 }
 
 fn words(regex: &str, text: &str, each: &mut dyn FnMut(&str)) {
-    Regex::new(regex).unwrap().find_iter(text).for_each(|word| each(word.unwrap().as_str()));
+    static ALL: LazyLock<[(&str, Regex); 2]> = LazyLock::new(|| [GPT2, DIGITS].map(|r| (r, Regex::new(r).unwrap())));
+    let (_, regex) = ALL.iter().find(|(text, _)| *text == regex).unwrap();
+    regex.find_iter(text).for_each(|word| each(word.unwrap().as_str()));
 }
 
 /// The lowest id of a token with these bytes.
