@@ -2,6 +2,7 @@
 //!
 //! * [`image`]: the packed model, checked and read in place.
 //! * [`plan`]: the memory a model needs, to the byte, at compile time.
+//! * [`tokenizer`]: text to tokens and back.
 //! * [`session`]: tokens in, logits out, in slices of work; [`sampler`] picks the next token.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -18,6 +19,7 @@ pub mod sampler;
 pub mod session;
 pub mod stage;
 pub mod tensor;
+pub mod tokenizer;
 
 pub use config::{Config, ConfigError};
 pub use image::{Image, ImageError};
@@ -27,3 +29,4 @@ pub use plan::{Plan, PlanOptions};
 pub use sampler::{Sampler, Sampling};
 pub use session::{Progress, Session, SessionError, Want};
 pub use tensor::TensorKind;
+pub use tokenizer::Vocab;

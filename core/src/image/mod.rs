@@ -25,7 +25,7 @@
 //!   tensors), format (u8), panel (u8), 0 (u16), rows (u32), columns (u32), offset (u64), length (u64), CRC-32 of the
 //!   tensor's bytes (u32), 0 (u32). Vectors are one row of F32.
 //! * **RoPE**: `rope_dim / 2` u32: the angle a position adds, in turns times 2^32, scaling included.
-//! * **Vocabulary**: see `tokenizer`; empty when the model has none.
+//! * **Vocabulary**: see [`crate::tokenizer::layout`]; empty when the model has none.
 //! * **Text**: records of tag (u16), 0 (u16), length (u32), UTF-8 bytes; see [`Text`].
 //! * **Golden**: count (u32) and that many token ids (u32), then for each cache type (f32, f16, int8) `n_layers + 1` u32:
 //!   the CRC-32 of the last token's residual stream after each layer, and of its logits. Empty when not computed.
@@ -42,6 +42,7 @@ use crate::{
     crc::{Crc32, crc32},
     kv_cache::KvType,
     tensor::TensorKind,
+    tokenizer::{Vocab, VocabError},
 };
 
 /// Bytes of a directory entry.
@@ -129,6 +130,15 @@ pub enum ImageError {
         /// What is wrong.
         error: LayoutError,
     },
+    /// The vocabulary's tables make no sense.
+    Vocab(VocabError),
+    /// The vocabulary has another number of tokens than the model.
+    VocabSize {
+        /// Tokens of the model.
+        need: u32,
+        /// Tokens of the vocabulary.
+        got: u32,
+    },
     /// A section's content makes no sense.
     Section {
         /// Which.
@@ -200,6 +210,10 @@ impl fmt::Display for ImageError {
                 write!(f, "{} is {} x {} and must be {} x {}", tensor(kind, layer), got.0, got.1, need.0, need.1)
             }
             Self::Layout { kind, layer, error } => write!(f, "{}: {error}", tensor(kind, layer)),
+            Self::Vocab(error) => write!(f, "vocabulary: {error}"),
+            Self::VocabSize { need, got } => {
+                write!(f, "the vocabulary has {got} tokens and the model {need}")
+            }
             Self::Section { part } => write!(f, "{part} makes no sense"),
         }
     }
@@ -318,7 +332,7 @@ pub struct Image<'a> {
     header: Header,
     directory: &'a [[u8; ENTRY_BYTES]],
     rope: &'a [u32],
-    vocab: &'a [u8],
+    vocab: Option<Vocab<'a>>,
     text: &'a [u8],
     golden: &'a [u32],
 }
@@ -352,7 +366,7 @@ impl<'a> Image<'a> {
             header,
             directory,
             rope,
-            vocab: section(bytes, vocab, Part::Vocabulary)?,
+            vocab: open_vocab(section(bytes, vocab, Part::Vocabulary)?, header.config.vocab_size)?,
             text: section(bytes, text, Part::Text)?,
             golden,
         };
@@ -384,8 +398,8 @@ impl<'a> Image<'a> {
         self.rope
     }
 
-    /// The vocabulary's tables; empty when the image has none.
-    pub const fn vocab(&self) -> &'a [u8] {
+    /// The vocabulary; `None` when the image has none and only takes token ids.
+    pub const fn vocab(&self) -> Option<Vocab<'a>> {
         self.vocab
     }
 
@@ -510,6 +524,15 @@ impl<'a> Image<'a> {
         }
         if read == self.text.len() { Ok(()) } else { Err(ImageError::Section { part: Part::Text }) }
     }
+}
+
+fn open_vocab(section: &[u8], need: u32) -> Result<Option<Vocab<'_>>, ImageError> {
+    if section.is_empty() {
+        return Ok(None);
+    }
+    let vocab = Vocab::new(section).map_err(ImageError::Vocab)?;
+    let got = vocab.vocab_size();
+    if got == need { Ok(Some(vocab)) } else { Err(ImageError::VocabSize { need, got }) }
 }
 
 /// The records of the text section, up to the first that does not fit.
