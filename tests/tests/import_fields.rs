@@ -488,6 +488,9 @@ fn a_tokenizer_of_its_own() {
     let mut writer = GgufWriter::default();
     bpe(&mut writer);
     assert_eq!(import::open(&bytes, Some(&writer.bytes())).unwrap().vocab, Some(vocab(bpe).unwrap()));
+    let other = TinyModel::random(Config { vocab_size: 299, ..tiny_config() }, 1).llama2c_v0();
+    let error = import::open(&other, Some(&writer.bytes())).unwrap_err();
+    assert_eq!(error, ImportError::VocabSize { tokens: 300, rows: 299 });
 }
 
 #[test]
