@@ -360,5 +360,6 @@ mod tests {
         assert!((out[0] - 3.0 * scale).abs() < 1e-15 && (out[1] - 8.0 * scale).abs() < 1e-15);
         assert!(out[2].is_nan(), "no epsilon, no norm of zero");
         assert_eq!(rmsnorm(&[0.0; 2], &[1.0; 2], 1e-5), [0.0; 2]);
+        assert_eq!(rmsnorm(&[1.0; 2], &[1.0; 2], 3.0), [0.5; 2]);
     }
 }
