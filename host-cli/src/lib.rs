@@ -3,5 +3,8 @@
 //! It is a library so that a firmware's `build.rs` can import and pack a model too.
 
 pub mod import;
+pub mod model;
+pub mod pack;
+pub mod pool;
 pub mod source;
 pub mod vocab;
