@@ -327,6 +327,11 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
         self.feed_all(tokens, Want::Last, |_, _| {})
     }
 
+    /// Feeds all of `tokens` without computing any logits. On an error the cache is as it was.
+    pub fn fill(&mut self, tokens: &[u32]) -> Result<(), SessionError> {
+        self.feed_all(tokens, Want::Nothing, |_, _| {})
+    }
+
     /// Feeds all of `tokens` and calls `each` with the index of every token and its logits, `[vocab_size]`.
     pub fn score(&mut self, tokens: &[u32], each: impl FnMut(usize, &[f32])) -> Result<(), SessionError> {
         self.feed_all(tokens, Want::All, each)

@@ -178,4 +178,9 @@ impl Model {
     pub fn path(&self) -> &Path {
         self.file.path()
     }
+
+    /// Whether it is a llama2.c file, whose users count steps, prompt included, rather than new tokens.
+    pub fn counts_steps(&self) -> bool {
+        !is_image(self.file.bytes()) && !self.file.bytes().starts_with(import::gguf::MAGIC)
+    }
 }
