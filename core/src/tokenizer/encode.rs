@@ -65,7 +65,8 @@ enum Phase {
 ///
 /// Special tokens cut the text into fragments: at each place the longest name wins, from left to right. A fragment is
 /// one word for SentencePiece (with a space before it, if the vocabulary asks for it); for BPE the pre-tokenizer cuts it.
-/// In each word the best pair is merged until there is none; of equals the leftmost.
+/// In each word the best pair is merged until there is none; of equals the leftmost. SentencePiece's mark U+2581 has no
+/// meaning in a text: a space is a space and U+2581 is U+2581, so that decoding gives back what was encoded.
 ///
 /// Sources: Sennrich et al. 2016, arXiv:1508.07909 (BPE); Kudo & Richardson 2018, arXiv:1808.06226 (SentencePiece).
 ///
@@ -81,7 +82,6 @@ enum Phase {
 ///     Ok(out.get(..tokens).unwrap_or_default())
 /// }
 /// ```
-#[derive(Debug)]
 pub struct Encoder<'a> {
     vocab: Vocab<'a>,
     text: &'a str,
