@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pipsqueak::{
     Image, KvType, Plan, PlanOptions, Session, Vocab,
     kernels::{Kernels, arena::Line, select, team::Team},
-    tokenizer::{EncodeOptions, max_tokens, scratch_len},
+    tokenizer::{EncodeOptions, Encoder, Progress, max_tokens, scratch_len},
 };
 
 use crate::{
@@ -86,7 +86,7 @@ impl Arenas {
                 Failure::new(format_args!("{bytes} bytes for the {what} are not to be had; try a smaller --ctx"))
             })?;
             arena.resize(lines, Line::ZERO);
-            Ok(arena)
+            Ok::<_, Failure>(arena)
         };
         Ok(Self {
             scratch: allocate(plan.scratch_lines(), "scratch arena")?,
@@ -98,7 +98,7 @@ impl Arenas {
     pub fn session<'m>(
         &'m mut self,
         image: &'m Image<'m>,
-        kernels: &'m dyn Kernels,
+        kernels: &'m (dyn Kernels + 'static),
         team: &'m Team<'m>,
         plan: &Plan,
     ) -> Result<Session<'m>, Failure> {
@@ -128,12 +128,17 @@ pub fn vocab<'a>(image: &Image<'a>) -> Result<Vocab<'a>, Failure> {
     })
 }
 
-/// Text to token ids.
+/// Text to token ids. Bytes that the vocabulary has no token for are dropped, and said so on stderr.
 pub fn encode(vocab: &Vocab<'_>, text: &str, add_bos: bool, parse_special: bool) -> Result<Vec<u32>, Failure> {
     let mut ids = vec![0; max_tokens(text.len())];
     let mut scratch = vec![0; scratch_len(text.len())];
     let options = EncodeOptions { add_bos, parse_special };
-    let len = vocab.encode(text, options, &mut ids, &mut scratch).map_err(Failure::new)?;
+    let mut encoder = Encoder::new(*vocab, text, options, &mut ids, &mut scratch).map_err(Failure::new)?;
+    while encoder.step(u32::MAX).map_err(Failure::new)? == Progress::More {}
+    let (len, lost) = (encoder.len(), encoder.unspelled_bytes());
+    if lost > 0 {
+        eprintln!("pipsqueak: the vocabulary has no token for {lost} bytes of the text; they are left out");
+    }
     ids.truncate(len);
     Ok(ids)
 }

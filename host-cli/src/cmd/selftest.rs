@@ -48,7 +48,7 @@ fn test_kernels(kernels: &dyn Kernels) -> usize {
     let mut arena = vec![Line::ZERO; testing::ARENA_LINES];
     let (mut passed, mut failed) = (0, 0);
     testing::run(kernels, &mut arena, &mut |name, result| match result {
-        Ok(()) => passed += 1,
+        Ok(_) => passed += 1,
         Err(mismatch) => {
             failed += 1;
             eprintln!("{} {name}: {mismatch}", kernels.name());
