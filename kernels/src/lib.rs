@@ -24,6 +24,8 @@ pub mod quantise;
 pub mod scalar;
 pub mod select;
 pub mod team;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
 pub use acts::{Acts, Input, Store, Tile};
 pub use error::{ArenaTooSmall, LayoutError, NotFinite};

@@ -27,3 +27,8 @@ impl Kernels for Scalar {
         Panel::R1
     }
 }
+
+#[cfg(test)]
+mod tests {
+    crate::testing::kernel_tests!(Some(super::Scalar));
+}

@@ -15,3 +15,8 @@ impl Kernels for Neon {
         Panel::R4
     }
 }
+
+#[cfg(test)]
+mod tests {
+    crate::testing::kernel_tests!(Some(super::Neon));
+}

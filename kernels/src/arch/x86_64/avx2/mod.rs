@@ -104,3 +104,8 @@ impl Kernels for Avx2 {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    crate::testing::kernel_tests!(super::Avx2::new());
+}

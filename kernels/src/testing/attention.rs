@@ -1,0 +1,219 @@
+//! Attention over one chunk of each kind of cache.
+
+use super::{Case, Outcome, Rng, differ, fill_initial, same};
+use crate::{
+    BLOCK, CacheRows, Kernels, Query,
+    acts::ActRowMut,
+    arena::{Carver, Line},
+    float16::f32_to_f16,
+    scalar,
+};
+
+const HEAD_DIMS: [usize; 12] = [2, 4, 8, 16, 24, 32, 40, 48, 64, 80, 96, 128];
+/// Positions in a chunk.
+const CHUNK: usize = 64;
+/// Elements before and after an output.
+const PAD: usize = 3;
+
+#[derive(Clone, Copy, PartialEq)]
+enum Cache {
+    F32,
+    F16,
+    I8,
+}
+
+impl Cache {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::F16 => "f16",
+            Self::I8 => "i8",
+        }
+    }
+
+    /// `positions` rows of random values.
+    fn draw<'a>(self, carver: &mut Carver<'a>, rng: &mut Rng, positions: usize, dim: usize) -> Option<CacheRows<'a>> {
+        let len = positions * dim;
+        Some(match self {
+            Self::F32 => {
+                let rows = carver.take::<f32>(len).ok()?;
+                rows.fill_with(|| rng.wide(-6, 3));
+                CacheRows::F32(rows)
+            }
+            Self::F16 => {
+                let rows = carver.take::<u16>(len).ok()?;
+                rows.fill_with(|| match rng.below(8) {
+                    0 => rng.bits() as u16 & 0x83ff,
+                    _ => f32_to_f16(rng.wide(-10, 3)),
+                });
+                CacheRows::F16(rows)
+            }
+            Self::I8 => {
+                let q = carver.take::<i8>(len).ok()?;
+                q.fill_with(|| (rng.below(255) as i32 - 127) as i8);
+                let scale = carver.take::<u16>(positions).ok()?;
+                // Every third position holds the largest products, some hold zeros and subnormal scales.
+                scale.fill_with(|| match rng.below(8) {
+                    0 => 0,
+                    1 => rng.bits() as u16 & 0x03ff,
+                    _ => rng.half() & 0x7fff,
+                });
+                for row in q.chunks_mut(dim).step_by(3) {
+                    row.fill(-127);
+                }
+                CacheRows::I8 { q, scale }
+            }
+        })
+    }
+}
+
+/// Scores over a float32 cache.
+pub(super) fn att_scores_f32(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
+    scores(kernels, arena, Cache::F32)
+}
+
+/// Scores over a float16 cache.
+pub(super) fn att_scores_f16(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
+    scores(kernels, arena, Cache::F16)
+}
+
+/// Scores over an int8 cache.
+pub(super) fn att_scores_i8(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
+    scores(kernels, arena, Cache::I8)
+}
+
+fn scores(kernels: &dyn Kernels, arena: &mut [Line], cache: Cache) -> Outcome {
+    let mut count = 0;
+    let mut seed = 6000;
+    for dim in HEAD_DIMS {
+        for positions in 1..=CHUNK {
+            seed += 1;
+            count += score_case(kernels, arena, cache, dim, positions, seed)?.unwrap_or(0);
+        }
+    }
+    Ok(count)
+}
+
+/// `None` when the arena is too small.
+fn score_case(
+    kernels: &dyn Kernels,
+    arena: &mut [Line],
+    cache: Cache,
+    dim: usize,
+    positions: usize,
+    seed: u32,
+) -> Result<Option<usize>, super::Mismatch> {
+    let values = if seed.is_multiple_of(4) { "extreme" } else { "random" };
+    let case =
+        Case { operation: "att_scores", format: cache.name(), panel: None, shape: [positions, dim, 1], values, seed };
+    let rng = &mut Rng::new(seed);
+    let mut carver = Carver::new(arena);
+    let (Ok(x), Ok(q), Ok(scale), Ok(sum)) = (
+        carver.take::<f32>(dim),
+        carver.take::<i8>(dim.next_multiple_of(BLOCK)),
+        carver.take::<f32>(dim.div_ceil(BLOCK)),
+        carver.take::<i32>(dim.div_ceil(BLOCK)),
+    ) else {
+        return Ok(None);
+    };
+    x.fill_with(|| if values == "extreme" { 4.0 } else { rng.wide(-6, 3) });
+    let (Ok(expected), Ok(got)) = (carver.take::<f32>(positions + 2 * PAD), carver.take::<f32>(positions + 2 * PAD))
+    else {
+        return Ok(None);
+    };
+    let Some(rows) = cache.draw(&mut carver, rng, positions, dim) else { return Ok(None) };
+    if scalar::quantise(x, ActRowMut { q, scale, sum }).is_err() {
+        return Ok(None);
+    }
+    let query = match cache {
+        Cache::I8 => Query { x, q: q.get(..dim).unwrap_or(&[]), scale },
+        _ => Query { x, q: &[], scale: &[] },
+    };
+    let att_scale = rng.pick(&[0.125, 0.353_553_4, 1.0, 0.1]);
+    let call = |kernels: &dyn Kernels, out: &mut [f32]| {
+        fill_initial(out);
+        kernels.att_scores(&query, &rows, att_scale, out.get_mut(PAD..PAD + positions).unwrap_or(&mut []))
+    };
+    let (e, g) = (call(&scalar::Scalar, expected), call(kernels, got));
+    same(&case, "scores, 3 elements before them,", expected, got)?;
+    if e.to_bits() != g.to_bits() {
+        return Err(differ(&case, "largest", 0, e.to_bits(), g.to_bits()));
+    }
+    Ok(Some(1))
+}
+
+/// Values of a float32 cache.
+pub(super) fn att_values_f32(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
+    values(kernels, arena, Cache::F32)
+}
+
+/// Values of a float16 cache.
+pub(super) fn att_values_f16(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
+    values(kernels, arena, Cache::F16)
+}
+
+/// Values of an int8 cache.
+pub(super) fn att_values_i8(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
+    values(kernels, arena, Cache::I8)
+}
+
+fn values(kernels: &dyn Kernels, arena: &mut [Line], cache: Cache) -> Outcome {
+    let mut count = 0;
+    let mut seed = 7000;
+    for dim in HEAD_DIMS {
+        for positions in 1..=CHUNK {
+            seed += 1;
+            count += value_case(kernels, arena, cache, dim, positions, seed)?.unwrap_or(0);
+        }
+    }
+    Ok(count)
+}
+
+/// `None` when the arena is too small.
+fn value_case(
+    kernels: &dyn Kernels,
+    arena: &mut [Line],
+    cache: Cache,
+    dim: usize,
+    positions: usize,
+    seed: u32,
+) -> Result<Option<usize>, super::Mismatch> {
+    let spread = if seed.is_multiple_of(4) { 60.0 } else { 6.0 };
+    let values = if spread > 50.0 { "far apart" } else { "random" };
+    let case =
+        Case { operation: "att_values", format: cache.name(), panel: None, shape: [positions, dim, 1], values, seed };
+    let rng = &mut Rng::new(seed);
+    let mut carver = Carver::new(arena);
+    let (Ok(e_scores), Ok(g_scores), Ok(e_acc), Ok(g_acc)) = (
+        carver.take::<f32>(positions + 2 * PAD),
+        carver.take::<f32>(positions + 2 * PAD),
+        carver.take::<f32>(dim + 2 * PAD),
+        carver.take::<f32>(dim + 2 * PAD),
+    ) else {
+        return Ok(None);
+    };
+    let Some(rows) = cache.draw(&mut carver, rng, positions, dim) else { return Ok(None) };
+    // The largest score may lie in another chunk.
+    let max = rng.pick(&[0.0, 0.0, 3.5]);
+    let mut sums = [0.0f32; 2];
+    let sides: [(&dyn Kernels, &mut [f32], &mut [f32]); 2] =
+        [(&scalar::Scalar, &mut *e_scores, &mut *e_acc), (kernels, &mut *g_scores, &mut *g_acc)];
+    for ((kernels, scores, acc), sum) in sides.into_iter().zip(&mut sums) {
+        let mut rng = *rng;
+        fill_initial(scores);
+        fill_initial(acc);
+        let scores = scores.get_mut(PAD..PAD + positions).unwrap_or(&mut []);
+        for score in scores.iter_mut() {
+            *score = -(rng.unit() + 1.0) * 0.5 * spread;
+        }
+        let acc = acc.get_mut(PAD..PAD + dim).unwrap_or(&mut []);
+        *sum = kernels.att_values(scores, max, &rows, acc);
+    }
+    same(&case, "weights, 3 elements before them,", e_scores, g_scores)?;
+    same(&case, "acc, 3 elements before it,", e_acc, g_acc)?;
+    let [e, g] = sums;
+    if e.to_bits() != g.to_bits() {
+        return Err(differ(&case, "sum", 0, e.to_bits(), g.to_bits()));
+    }
+    Ok(Some(1))
+}
