@@ -145,6 +145,8 @@ pub(super) fn sum_i32(x: __m256i) -> i32 {
 /// Asks for the lines of `bytes` bytes at `start`, which need not exist: fetching ahead never faults.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
+// Newer compilers declare the intrinsic safe.
+#[allow(unused_unsafe)]
 pub(super) fn fetch<T, const BYTES: usize>(start: *const T) {
     for line in (0..BYTES).step_by(64) {
         // SAFETY: a prefetch is no access, so any address will do.
