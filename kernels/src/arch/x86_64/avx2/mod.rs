@@ -10,6 +10,8 @@ mod math;
 mod matmul;
 mod matmul_q4;
 mod matmul_q8;
+#[cfg(test)]
+mod tests;
 mod vector;
 
 use core::ops::Range;
@@ -103,9 +105,4 @@ impl Kernels for Avx2 {
             None => scalar::att_values(scores, max, values, acc),
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    crate::testing::kernel_tests!(super::Avx2::new());
 }

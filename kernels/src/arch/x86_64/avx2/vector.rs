@@ -78,23 +78,6 @@ fn sum_of(x: &[f32], term: impl Fn(__m256) -> __m256) -> f32 {
     tree(s)
 }
 
-/// `out[i] = f(out[i])`; `fill` stands in for the elements past the end.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-fn update(x: &mut [f32], fill: f32, f: impl Fn(__m256) -> __m256) {
-    let (chunks, rest) = x.as_chunks_mut::<8>();
-    for x in chunks {
-        let y = f(load(x));
-        store(x, y);
-    }
-    if !rest.is_empty() {
-        let mut y = padded(rest, fill);
-        let result = f(load(&y));
-        store(&mut y, result);
-        crate::matrix::copy(rest, &y);
-    }
-}
-
 /// `out[i] = f(x[i], y[i])`.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
@@ -150,18 +133,37 @@ pub(super) fn layernorm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: 
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn softmax(x: &mut [f32]) {
     let max = _mm256_set1_ps(max_of(x));
-    // Past the end: exp(-inf) is cut to +0.0.
     let total = exp_and_sum(x, max);
-    let total = _mm256_set1_ps(total);
-    update(x, 0.0, |x| _mm256_div_ps(x, total));
+    let (chunks, rest) = x.as_chunks_mut::<8>();
+    for x in chunks {
+        let y = _mm256_div_ps(load(x), _mm256_set1_ps(total));
+        store(x, y);
+    }
+    for x in rest {
+        *x /= total;
+    }
 }
 
 /// `x[i] = exp_cut(x[i] - max)`; returns the contract's sum of the results.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn exp_and_sum(x: &mut [f32], max: __m256) -> f32 {
-    update(x, f32::NEG_INFINITY, |x| exp_cut(_mm256_sub_ps(x, max)));
-    sum_of(x, |x| x)
+    let mut s = _mm256_setzero_ps();
+    let (chunks, rest) = x.as_chunks_mut::<8>();
+    for x in chunks {
+        let y = exp_cut(_mm256_sub_ps(load(x), max));
+        s = _mm256_add_ps(s, y);
+        store(x, y);
+    }
+    if !rest.is_empty() {
+        // Past the end exp(-inf) is cut to +0.0, which a partial sum does not notice; see `sum_of`.
+        let mut y = padded(rest, f32::NEG_INFINITY);
+        let tail = exp_cut(_mm256_sub_ps(load(&y), max));
+        s = _mm256_add_ps(s, tail);
+        store(&mut y, tail);
+        crate::matrix::copy(rest, &y);
+    }
+    tree(s)
 }
 
 /// The largest element as `if x > max { x } else { max }` finds it from -inf: NaN is passed over, and of +0.0 and -0.0
@@ -169,8 +171,17 @@ pub(super) fn exp_and_sum(x: &mut [f32], max: __m256) -> f32 {
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn max_of(x: &[f32]) -> f32 {
-    let (chunks, rest) = x.as_chunks::<8>();
-    let mut max = _mm256_set1_ps(f32::NEG_INFINITY);
+    // Four chains, as one would wait for each comparison.
+    let (chunks, rest) = x.as_chunks::<32>();
+    let mut lanes = [_mm256_set1_ps(f32::NEG_INFINITY); 4];
+    for x in chunks {
+        for (max, x) in lanes.iter_mut().zip(x.as_chunks::<8>().0) {
+            *max = _mm256_max_ps(load(x), *max);
+        }
+    }
+    let [a, b, c, d] = lanes;
+    let mut max = _mm256_max_ps(_mm256_max_ps(a, b), _mm256_max_ps(c, d));
+    let (chunks, rest) = rest.as_chunks::<8>();
     for x in chunks {
         max = _mm256_max_ps(load(x), max);
     }
