@@ -6,6 +6,7 @@
 //! Inputs come from fixed seeds: a [`Mismatch`] names the case, and the same case always fails again.
 
 mod attention;
+mod cache;
 mod matmul;
 mod rng;
 mod vector;
@@ -152,6 +153,8 @@ suite! { ($)
     softmax: vector,
     rotate: vector,
     gate: vector,
+    store_f16: cache,
+    store_i8: cache,
     att_scores_f32: attention,
     att_scores_f16: attention,
     att_scores_i8: attention,

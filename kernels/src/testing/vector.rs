@@ -12,7 +12,7 @@ use crate::{
 /// Lengths beyond 1 to 100.
 const LONG: [usize; 6] = [128, 172, 255, 288, 576, 961];
 
-fn lengths() -> impl Iterator<Item = usize> {
+pub(super) fn lengths() -> impl Iterator<Item = usize> {
     (1..=100).chain(LONG)
 }
 
@@ -20,7 +20,7 @@ fn lengths() -> impl Iterator<Item = usize> {
 type InPlace<'a> = &'a mut dyn FnMut(&dyn Kernels, &mut [f32], &mut [f32], &mut Rng);
 
 /// A name and how to draw the element of an index.
-type Draw = (&'static str, fn(&mut Rng, usize) -> f32);
+pub(super) type Draw = (&'static str, fn(&mut Rng, usize) -> f32);
 
 /// Rows that quantise must get right: the second argument is the index.
 const ROWS: [Draw; 10] = [
@@ -113,7 +113,7 @@ pub(super) fn quantise(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
     Ok(count)
 }
 
-const NOT_FINITE: [f32; 4] = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+pub(super) const NOT_FINITE: [f32; 4] = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
 
 /// NaN and infinities are refused wherever they stand.
 pub(super) fn quantise_errors(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
@@ -140,7 +140,11 @@ pub(super) fn quantise_errors(kernels: &dyn Kernels, arena: &mut [Line]) -> Outc
 }
 
 /// Compares success; 1 stands for an error.
-fn results(case: &Case, expected: Result<(), NotFinite>, got: Result<(), NotFinite>) -> Result<(), Mismatch> {
+pub(super) fn results(
+    case: &Case,
+    expected: Result<(), NotFinite>,
+    got: Result<(), NotFinite>,
+) -> Result<(), Mismatch> {
     if expected == got {
         return Ok(());
     }
@@ -211,7 +215,7 @@ fn norm(kernels: &dyn Kernels, arena: &mut [Line], operation: &'static str) -> O
 
 /// Softmax, with gaps around the cut and far beyond it.
 pub(super) fn softmax(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
-    const VALUES: [Draw; 7] = [
+    const VALUES: [Draw; 8] = [
         ("random", |rng, _| rng.unit() * 8.0),
         ("equal", |_, _| -3.25),
         ("gaps", |rng, _| rng.unit() * 100.0),
@@ -219,6 +223,8 @@ pub(super) fn softmax(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
         ("at the cut", |rng, i| if i == 0 { 1.0 } else { rng.pick(&[-49.0, -49.000_004, -48.999_996, 1.0]) }),
         ("far gaps", |rng, i| if i == 0 { 2.0 } else { rng.pick(&[2.0, -1e30, f32::NEG_INFINITY, 1.0, -100.0]) }),
         ("last largest", |_, i| i as f32 * 0.37),
+        // A NaN is never the largest, and counts as far below it.
+        ("NaN", |rng, i| if i == 0 { 2.0 } else { rng.pick(&[2.0, f32::NAN, -f32::NAN, 1.0]) }),
     ];
     in_place(kernels, arena, "softmax", "", &VALUES, lengths(), &mut |kernels, x, _, _| kernels.softmax(x))
 }
