@@ -161,6 +161,7 @@ suite! { ($)
     att_values_f32: attention,
     att_values_f16: attention,
     att_values_i8: attention,
+    att_values_exp: attention,
 }
 
 /// The canary and starting value at `index` of an output: from 1 to 2, all different from their neighbours.
