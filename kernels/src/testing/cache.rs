@@ -65,7 +65,7 @@ pub(super) fn store_f16(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
             let ok = e.is_ok();
             for (i, (e, g)) in expected.iter().zip(got).enumerate() {
                 if e != g && (ok || outside(i, len)) {
-                    return Err(differ(&case, "out, 5 elements before it,", i, *e as u32, *g as u32));
+                    return Err(differ(&case, "out", i as isize - PAD as isize, *e as u32, *g as u32));
                 }
             }
             count += 1;
@@ -105,7 +105,7 @@ pub(super) fn store_i8(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
             }
             for (i, (e, g)) in expected.iter().zip(got).enumerate() {
                 if e != g && (ok || outside(i, len)) {
-                    return Err(differ(&case, "out, 5 elements before it,", i, *e as u32, *g as u32));
+                    return Err(differ(&case, "out", i as isize - PAD as isize, *e as u32, *g as u32));
                 }
             }
             count += 1;

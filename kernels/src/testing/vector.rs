@@ -98,15 +98,15 @@ pub(super) fn quantise(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
             results(&case, scalar::quantise(x, a), kernels.quantise(x, b))?;
             for (i, (e, g)) in expected.q.iter().zip(&*got.q).enumerate() {
                 if e != g {
-                    return Err(differ(&case, "q, 5 elements before the row,", i, *e as u32, *g as u32));
+                    return Err(differ(&case, "q", i as isize - PAD as isize, *e as u32, *g as u32));
                 }
             }
             for (i, (e, g)) in expected.sum.iter().zip(&*got.sum).enumerate() {
                 if e != g {
-                    return Err(differ(&case, "sum, 5 elements before the row,", i, *e as u32, *g as u32));
+                    return Err(differ(&case, "sum", i as isize - PAD as isize, *e as u32, *g as u32));
                 }
             }
-            same(&case, "scale, 5 elements before the row,", expected.scale, got.scale)?;
+            same(&case, "scale", PAD, expected.scale, got.scale)?;
             count += 1;
         }
     }
@@ -205,7 +205,7 @@ fn norm(kernels: &dyn Kernels, arena: &mut [Line], operation: &'static str) -> O
             let (e, g) = (call(&scalar::Scalar, expected), call(kernels, got));
             results(&case, e, g)?;
             if e.is_ok() {
-                same(&case, "out, 1 element before it,", expected, got)?;
+                same(&case, "out", 1, expected, got)?;
             }
             count += 1;
         }
@@ -295,7 +295,7 @@ fn in_place(
                 }
                 call(kernels, x, other, rng);
             }
-            same(&case, "x, 1 element before it,", expected, got)?;
+            same(&case, "x", 1, expected, got)?;
             count += 1;
         }
     }
