@@ -4,6 +4,7 @@
 //! `#[target_feature]` all the same: it makes the intrinsics safe to call.
 
 mod attention;
+mod cache;
 mod float;
 mod matmul;
 mod vector;
@@ -64,6 +65,16 @@ impl Kernels for Neon {
     fn gate(&self, function: Gate, gate: &mut [f32], up: &[f32]) {
         // SAFETY: as for `matmul`.
         unsafe { vector::gate(function, gate, up) }
+    }
+
+    fn store_f16(&self, x: &[f32], out: &mut [u16]) -> Result<(), NotFinite> {
+        // SAFETY: as for `matmul`.
+        unsafe { cache::store_f16(x, out) }
+    }
+
+    fn store_i8(&self, x: &[f32], out: &mut [i8]) -> Result<u16, NotFinite> {
+        // SAFETY: as for `matmul`.
+        unsafe { cache::store_i8(x, out) }
     }
 
     fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
