@@ -1,5 +1,9 @@
 //! The shape of a model: everything the forward pass and the memory plan need to know, and nothing else.
 
+use core::fmt;
+
+use crate::tensor::TensorKind;
+
 /// Which two elements of a head RoPE turns together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -13,6 +17,18 @@ pub enum RopePairs {
     HalfSplit = 2,
 }
 
+impl RopePairs {
+    /// The pairing with this number.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            0 => Self::None,
+            1 => Self::Interleaved,
+            2 => Self::HalfSplit,
+            _ => return None,
+        })
+    }
+}
+
 /// The function between the two halves of the feed-forward block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -24,6 +40,18 @@ pub enum Activation {
     Gelu = 1,
     /// `max(x, 0)`.
     Relu = 2,
+}
+
+impl Activation {
+    /// The function with this number.
+    pub const fn from_code(code: u8) -> Option<Self> {
+        Some(match code {
+            0 => Self::Silu,
+            1 => Self::Gelu,
+            2 => Self::Relu,
+            _ => return None,
+        })
+    }
 }
 
 /// The shape of a decoder of the Llama family.
@@ -61,3 +89,157 @@ pub struct Config {
     /// The output head is the token embedding.
     pub tied_head: bool,
 }
+
+/// The largest value of any single dimension; products of three still fit 64 bits with room.
+pub const MAX_DIM: u32 = 1 << 20;
+/// The largest vocabulary and context.
+pub const MAX_TOKENS: u32 = 1 << 24;
+
+impl Config {
+    /// Width of all query heads together.
+    pub const fn q_dim(&self) -> usize {
+        self.n_heads as usize * self.head_dim as usize
+    }
+
+    /// Width of all key (or value) heads together.
+    pub const fn kv_dim(&self) -> usize {
+        self.n_kv_heads as usize * self.head_dim as usize
+    }
+
+    /// Rows and columns of a tensor.
+    pub const fn shape(&self, kind: TensorKind) -> (u32, u32) {
+        let (q_dim, kv_dim) =
+            (self.n_heads.saturating_mul(self.head_dim), self.n_kv_heads.saturating_mul(self.head_dim));
+        match kind {
+            TensorKind::TokenEmbedding | TensorKind::OutputHead => (self.vocab_size, self.dim),
+            TensorKind::RmsFinal | TensorKind::RmsAtt | TensorKind::RmsFfn => (1, self.dim),
+            TensorKind::Wq => (q_dim, self.dim),
+            TensorKind::Wk | TensorKind::Wv => (kv_dim, self.dim),
+            TensorKind::Wo => (self.dim, q_dim),
+            TensorKind::W1 | TensorKind::W3 => (self.hidden_dim, self.dim),
+            TensorKind::W2 => (self.dim, self.hidden_dim),
+        }
+    }
+
+    /// Every tensor a model of this shape has, with its layer, in directory order.
+    pub fn tensors(&self) -> impl Iterator<Item = (TensorKind, u32)> + use<> {
+        let tied = self.tied_head;
+        let whole = TensorKind::ALL.into_iter().filter(|kind| !kind.per_layer());
+        let layers = (0..self.n_layers).flat_map(|layer| {
+            TensorKind::ALL.into_iter().filter(|kind| kind.per_layer()).map(move |kind| (kind, layer))
+        });
+        whole.filter(move |kind| !(tied && *kind == TensorKind::OutputHead)).map(|kind| (kind, 0)).chain(layers)
+    }
+
+    /// Parameters of the model.
+    pub fn parameters(&self) -> u64 {
+        self.tensors().fold(0, |sum, (kind, _)| {
+            let (rows, cols) = self.shape(kind);
+            sum.saturating_add(rows as u64 * cols as u64)
+        })
+    }
+
+    /// Whether the shape makes sense.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let sizes = [
+            ("dim", self.dim, MAX_DIM),
+            ("hidden_dim", self.hidden_dim, MAX_DIM),
+            ("n_layers", self.n_layers, 1 << 16),
+            ("n_heads", self.n_heads, 1 << 12),
+            ("n_kv_heads", self.n_kv_heads, 1 << 12),
+            ("head_dim", self.head_dim, 1 << 12),
+            ("vocab_size", self.vocab_size, MAX_TOKENS),
+            ("seq_len", self.seq_len, MAX_TOKENS),
+        ];
+        for (field, got, max) in sizes {
+            if got == 0 || got > max {
+                return Err(ConfigError::OutOfRange { field, got, max });
+            }
+        }
+        if self.n_heads.checked_rem(self.n_kv_heads) != Some(0) {
+            return Err(ConfigError::Heads { n_heads: self.n_heads, n_kv_heads: self.n_kv_heads });
+        }
+        if self.q_dim() > MAX_DIM as usize {
+            return Err(ConfigError::OutOfRange {
+                field: "n_heads * head_dim",
+                got: self.q_dim() as u32,
+                max: MAX_DIM,
+            });
+        }
+        if self.rope_dim > self.head_dim || self.rope_dim & 1 == 1 {
+            return Err(ConfigError::RopeDim { rope_dim: self.rope_dim, head_dim: self.head_dim });
+        }
+        // Comparisons that NaN fails.
+        if !(self.norm_eps >= 0.0 && self.norm_eps < 1.0) {
+            return Err(ConfigError::NotANumber { field: "norm_eps", got: self.norm_eps });
+        }
+        if !(self.att_scale > 0.0 && self.att_scale < 1e6) {
+            return Err(ConfigError::NotANumber { field: "att_scale", got: self.att_scale });
+        }
+        Ok(())
+    }
+}
+
+/// Why a shape was refused.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum ConfigError {
+    /// A size is zero or beyond what this version supports.
+    OutOfRange {
+        /// Which.
+        field: &'static str,
+        /// What it is.
+        got: u32,
+        /// The largest supported.
+        max: u32,
+    },
+    /// Query heads cannot be shared out over key/value heads.
+    Heads {
+        /// Query heads.
+        n_heads: u32,
+        /// Key/value heads.
+        n_kv_heads: u32,
+    },
+    /// RoPE turns more elements than a head has, or an odd number.
+    RopeDim {
+        /// Elements turned.
+        rope_dim: u32,
+        /// Elements of a head.
+        head_dim: u32,
+    },
+    /// A factor that is no sensible number.
+    NotANumber {
+        /// Which.
+        field: &'static str,
+        /// What it is.
+        got: f32,
+    },
+    /// A code this version does not know.
+    Unknown {
+        /// Which.
+        field: &'static str,
+        /// What it is.
+        got: u32,
+    },
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::OutOfRange { field, got, max } => write!(f, "{field} is {got} and must be 1 to {max}"),
+            Self::Heads { n_heads, n_kv_heads } => {
+                write!(f, "{n_heads} query heads cannot be shared out over {n_kv_heads} key/value heads")
+            }
+            Self::RopeDim { rope_dim, head_dim } => {
+                write!(f, "rope_dim is {rope_dim} and must be even and at most head_dim, {head_dim}")
+            }
+            Self::NotANumber { field, got } => {
+                // As bits: formatting floats would cost a chip ten kilobytes.
+                write!(f, "{field} has the f32 bits {:#010x}, which make no sense there", got.to_bits())
+            }
+            Self::Unknown { field, got } => write!(f, "{field} has the unknown code {got}"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}

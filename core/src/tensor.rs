@@ -53,6 +53,11 @@ impl TensorKind {
         self as u8 >= 16
     }
 
+    /// Whether it is a vector of `f32` rather than a matrix.
+    pub const fn is_vector(self) -> bool {
+        matches!(self, Self::RmsFinal | Self::RmsAtt | Self::RmsFfn)
+    }
+
     /// The kind with this number.
     pub fn from_code(code: u8) -> Option<Self> {
         Self::ALL.into_iter().find(|kind| *kind as u8 == code)

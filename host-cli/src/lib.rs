@@ -2,5 +2,6 @@
 //!
 //! It is a library so that a firmware's `build.rs` can import and pack a model too.
 
+pub mod import;
 pub mod source;
 pub mod vocab;

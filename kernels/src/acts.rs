@@ -2,7 +2,7 @@
 
 use crate::{
     BLOCK,
-    matrix::{part, part_mut},
+    slice::{part, part_mut},
 };
 
 /// Quantised activations of several tokens: `[tokens][blocks][32]`.

@@ -23,6 +23,7 @@ mod matrix;
 pub mod quantise;
 pub mod scalar;
 pub mod select;
+pub mod slice;
 pub mod team;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
@@ -30,7 +31,7 @@ pub mod testing;
 pub use acts::{Acts, Input, Store, Tile};
 pub use error::{ArenaTooSmall, LayoutError, NotFinite};
 pub use format::{BLOCK, Format, Panel};
-pub use kernels::{CacheRows, Gate, Kernels, Pairs, Query, store_f16, store_i8};
+pub use kernels::{CacheRows, Gate, Kernels, Pairs, Query};
 pub use linear::{Linear, run_linears};
 pub use matrix::{Block, FLOAT_UNIT, Matrix, MatrixMut, matrix_bytes};
 pub use scalar::Scalar;

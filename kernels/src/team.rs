@@ -268,6 +268,63 @@ unsafe impl<'a, T: Send> Parts for Rows<'a, T> {
     }
 }
 
+/// Rows dealt out like cards: part `i` of `hands` gets rows `first + i`, `first + i + hands` ... before `last`.
+#[derive(Debug)]
+pub struct Dealt<'a, T> {
+    rows: Rows<'a, T>,
+    first: usize,
+    last: usize,
+    hands: core::num::NonZeroUsize,
+}
+
+impl<'a, T: Send> Dealt<'a, T> {
+    /// Deals rows `first .. last` out to `hands`.
+    pub fn new(rows: Rows<'a, T>, first: usize, last: usize, hands: core::num::NonZeroUsize) -> Self {
+        Self { rows, first, last, hands }
+    }
+}
+
+/// One hand of [`Dealt`]: its rows with their indices.
+#[derive(Debug)]
+pub struct Hand<'a, T> {
+    start: *mut T,
+    len: usize,
+    width: usize,
+    next: usize,
+    last: usize,
+    step: usize,
+    _data: PhantomData<&'a mut [T]>,
+}
+
+impl<'a, T> Iterator for Hand<'a, T> {
+    type Item = (usize, &'a mut [T]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.next >= self.last {
+            return None;
+        }
+        let index = self.next;
+        self.next = index.saturating_add(self.step);
+        let start = index.saturating_mul(self.width).min(self.len);
+        let len = self.width.min(self.len - start);
+        // SAFETY: `start + len <= self.len`; rows of a hand are visited once, in rising order, and hands share none.
+        Some((index, unsafe { core::slice::from_raw_parts_mut(self.start.add(start), len) }))
+    }
+}
+
+// SAFETY: two hands' rows have indices that differ modulo `hands`, so they are different rows; a row is handed out once
+// because an iterator only moves forward.
+unsafe impl<'a, T: Send> Parts for Dealt<'a, T> {
+    type Part = Hand<'a, T>;
+
+    unsafe fn part(&self, index: usize) -> Hand<'a, T> {
+        // A hand beyond the table gets nothing.
+        let next = if index < self.hands.get() { self.first.saturating_add(index) } else { self.last };
+        let Rows { start, len, width, .. } = self.rows;
+        Hand { start, len, width, next, last: self.last, step: self.hands.get(), _data: PhantomData }
+    }
+}
+
 macro_rules! tuple_parts {
     ($($name:ident)+) => {
         // SAFETY: each member keeps its own parts disjoint, and members are disjoint borrows.

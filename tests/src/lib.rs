@@ -1,1 +1,8 @@
 //! Whole-system tests of Pipsqueak: tools they share.
+
+pub mod data;
+pub mod gguf_writer;
+pub mod llama2c_writer;
+pub mod reference;
+pub mod rng;
+pub mod tiny_model;

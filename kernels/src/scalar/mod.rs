@@ -1,16 +1,21 @@
 //! The specification: every operation in plain loops. All other kernel sets must give the same bits.
 
 mod attention;
+mod cache;
 mod matmul;
 mod vector;
 
 pub use attention::{att_scores, att_values};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[allow(unused_imports)]
+pub(crate) use cache::round_clamp;
+pub use cache::{store_f16, store_i8};
 pub use matmul::matmul;
 pub(crate) use vector::round;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[allow(unused_imports)]
 pub(crate) use vector::{GELU_INNER, GELU_OUTER, INFINITE, SMALLEST, activate, rms_factor, turn};
-pub use vector::{gate, layernorm, quantise, rmsnorm, rotate, softmax};
+pub use vector::{all_finite, gate, layernorm, quantise, rmsnorm, rotate, softmax};
 
 use crate::{Format, Kernels, Panel};
 

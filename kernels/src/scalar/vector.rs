@@ -40,6 +40,11 @@ pub fn quantise(x: &[f32], row: ActRowMut<'_>) -> Result<(), NotFinite> {
     Ok(())
 }
 
+/// Whether every value is a finite number.
+pub fn all_finite(x: &[f32]) -> bool {
+    x.iter().fold(0, |max: u32, x| max.max(x.to_bits() & 0x7fff_ffff)) < INFINITE
+}
+
 /// `x` rounded to an integer, ties to even, for |x| < 2^22.
 #[inline(always)]
 pub(crate) fn round(x: f32) -> i32 {

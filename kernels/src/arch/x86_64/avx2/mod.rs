@@ -4,6 +4,7 @@
 //! CPU has it: the contract multiplies, rounds and then adds.
 
 mod attention;
+mod cache;
 mod float;
 mod lanes;
 mod math;
@@ -88,6 +89,16 @@ impl Kernels for Avx2 {
     fn gate(&self, function: Gate, gate: &mut [f32], up: &[f32]) {
         // SAFETY: as above.
         unsafe { vector::gate(function, gate, up) }
+    }
+
+    fn store_f16(&self, x: &[f32], out: &mut [u16]) -> Result<(), NotFinite> {
+        // SAFETY: as above.
+        unsafe { cache::store_f16(x, out) }
+    }
+
+    fn store_i8(&self, x: &[f32], out: &mut [i8]) -> Result<u16, NotFinite> {
+        // SAFETY: as above.
+        unsafe { cache::store_i8(x, out) }
     }
 
     fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {

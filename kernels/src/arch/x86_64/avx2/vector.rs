@@ -3,13 +3,14 @@
 use core::arch::x86_64::*;
 
 use super::{
-    lanes::{keep, load, max_i32, padded, store, sum_i32, tree},
+    lanes::{keep, load, magnitude_bits, max_i32, padded, store, store_i8x32, sum_i32, tree},
     math::{exp, exp_cut},
 };
 use crate::{
     BLOCK, Gate, NotFinite, Pairs,
     acts::ActRowMut,
     scalar::{self, GELU_INNER, GELU_OUTER, INFINITE, SMALLEST, rms_factor},
+    slice::copy,
 };
 
 /// See [`scalar::quantise`].
@@ -36,9 +37,7 @@ fn quantise_block(x: &[f32; BLOCK], q: &mut [i8; BLOCK]) -> Result<(f32, i32), N
     for (v, x) in v.iter_mut().zip(x.as_chunks::<8>().0) {
         *v = load(x);
     }
-    // Bits of magnitudes are positive as signed integers and ordered as the magnitudes are.
-    let magnitude = v.map(|v| _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fff_ffff)));
-    let [a, b, c, d] = magnitude;
+    let [a, b, c, d] = v.map(|v| magnitude_bits(v));
     let max = max_i32(_mm256_max_epi32(_mm256_max_epi32(a, b), _mm256_max_epi32(c, d))).cast_unsigned();
     if max >= INFINITE {
         return Err(NotFinite);
@@ -53,11 +52,7 @@ fn quantise_block(x: &[f32; BLOCK], q: &mut [i8; BLOCK]) -> Result<(f32, i32), N
     let id = _mm256_set1_ps(id);
     let [a, b, c, d] = v.map(|v| _mm256_cvtps_epi32(_mm256_mul_ps(v, id)));
     let sum = sum_i32(_mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d)));
-    // Packing works inside 128-bit halves: groups of four come out in the order 0 2 4 6 1 3 5 7.
-    let bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-    let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    // SAFETY: `q` is 32 writable bytes; `storeu` asks for no alignment.
-    unsafe { _mm256_storeu_si256(q.as_mut_ptr().cast(), bytes) };
+    store_i8x32(q, [a, b, c, d]);
     Ok((scale, sum))
 }
 
@@ -89,7 +84,7 @@ fn combine(out: &mut [f32], x: &[f32], y: &[f32], f: impl Fn(__m256, __m256) -> 
     }
     let mut tail = [0.0; 8];
     store(&mut tail, f(load(&padded(x_rest, 0.0)), load(&padded(y_rest, 0.0))));
-    crate::matrix::copy(out_rest, &tail);
+    copy(out_rest, &tail);
 }
 
 /// See [`scalar::rmsnorm`].
@@ -161,7 +156,7 @@ pub(super) fn exp_and_sum(x: &mut [f32], max: __m256) -> f32 {
         let tail = exp_cut(_mm256_sub_ps(load(&y), max));
         s = _mm256_add_ps(s, tail);
         store(&mut y, tail);
-        crate::matrix::copy(rest, &y);
+        copy(rest, &y);
     }
     tree(s)
 }
@@ -285,6 +280,6 @@ fn activate(gate: &mut [f32], up: &[f32], f: impl Fn(__m256) -> __m256) {
         let mut tail = padded(gate_rest, 0.0);
         let y = _mm256_mul_ps(f(load(&tail)), load(&padded(up_rest, 0.0)));
         store(&mut tail, y);
-        crate::matrix::copy(gate_rest, &tail);
+        copy(gate_rest, &tail);
     }
 }

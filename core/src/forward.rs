@@ -1,0 +1,429 @@
+//! The forward pass: every stage of the decoder in the paper's order, and how many units each has.
+//!
+//! Sources: Vaswani et al. 2017, arXiv:1706.03762 (attention); Touvron et al. 2023, arXiv:2307.09288 (this decoder).
+
+use core::num::NonZeroUsize;
+
+use pipsqueak_kernels::{
+    BLOCK, Gate, Input, Kernels, Linear, Matrix, NotFinite, Pairs, Query, Store, Tile,
+    linear::count_units,
+    math::cos_sin,
+    run_linears, scalar,
+    slice::{part, part_mut},
+    team::{Dealt, Rows, Team, share},
+};
+
+use crate::{
+    buffers::{ActBuffer, act_row, split3},
+    config::{Activation, Config, RopePairs},
+    fault::Fault,
+    image::Layer,
+    kv_cache::{KvCache, KvType},
+    session::{Session, SessionError},
+    stage::{HeadCursor, Stage},
+    tensor::TensorKind,
+};
+
+/// Positions whose values are summed before they join the rest.
+const CHUNK: usize = 64;
+/// What an exponential counts as, in multiply-adds.
+const EXP_COST: usize = 16;
+
+impl<K: Kernels + ?Sized> Session<'_, K> {
+    /// Units of the present stage, and what one costs in multiply-adds.
+    pub(crate) fn units(&self) -> (usize, usize) {
+        let config = self.image.config();
+        let (n, dim, hidden) = (self.n, config.dim as usize, config.hidden_dim as usize);
+        let Layer { wq, wk, wv, wo, w1, w2, w3, .. } = &self.layer;
+        let product = |matrices: &[&Matrix<'_>], rows: usize| {
+            let macs = matrices.iter().map(|w| w.unit_macs()).max().unwrap_or(0);
+            (count_units(matrices.iter().copied()), macs.saturating_mul(rows))
+        };
+        match self.cursor.stage {
+            Stage::Embed => (n, dim),
+            Stage::Angles => (n, config.rope_dim as usize * EXP_COST),
+            Stage::AttNorm | Stage::FfnNorm => (n, 4 * dim),
+            Stage::Qkv => product(&[wq, wk, wv], n),
+            Stage::Rotate => (n, 2 * (config.q_dim() + 2 * config.kv_dim())),
+            Stage::Store => (self.cache.groups(), 2 * n * config.kv_dim()),
+            // Upper bound: the last token's.
+            Stage::Attend => (n * config.n_heads as usize, self.head_cost(self.pos + n)),
+            Stage::AttQuantise => (n, 2 * config.q_dim()),
+            Stage::AttOut => product(&[wo], n),
+            Stage::GateUp => product(&[w1, w3], n),
+            Stage::Gate => (n, hidden * (EXP_COST + 4)),
+            Stage::Down => product(&[w2], n),
+            Stage::FinalNorm => (self.rows, 4 * dim),
+            Stage::Head => self.image.head().map_or((0, 0), |head| product(&[&head], self.rows)),
+            Stage::Check => (self.rows, config.vocab_size as usize),
+        }
+    }
+
+    /// One head's attention over `len` positions.
+    fn head_cost(&self, len: usize) -> usize {
+        len.saturating_mul(2 * self.image.config().head_dim as usize + EXP_COST)
+    }
+
+    /// Does as much of the present stage as `budget` allows and returns what it cost; `None` when not even one unit fits,
+    /// unless one `must` be done.
+    pub(crate) fn advance(&mut self, budget: usize, must: bool) -> Result<Option<usize>, SessionError> {
+        let (total, cost) = self.units();
+        let cost = cost.max(1);
+        let first = self.cursor.unit;
+        if self.cursor.stage == Stage::Attend && (self.head_started() || cost > budget) {
+            return Ok(self.attend_slice(budget, must));
+        }
+        let affordable = budget.checked_div(cost).unwrap_or(0);
+        let count = affordable.max(must as usize).min(total.saturating_sub(first));
+        if count == 0 && first < total {
+            return Ok(None);
+        }
+        if count > 0 {
+            let (stage, layer) = (self.cursor.stage, self.cursor.layer);
+            self.run_units(first, count).map_err(|NotFinite| SessionError::NotFinite { stage, layer })?;
+        }
+        self.cursor.unit = first + count;
+        Ok(Some(count.saturating_mul(cost)))
+    }
+
+    /// Units `first .. first + count` of the present stage.
+    fn run_units(&mut self, first: usize, count: usize) -> Result<(), NotFinite> {
+        let Self { image, kernels, team, cache, buf, layer, n, rows, pos, .. } = self;
+        let (kernels, team, n, rows, pos) = (*kernels, *team, *n, *rows, *pos);
+        let config = image.config();
+        let (dim, hidden) = (config.dim as usize, config.hidden_dim as usize);
+        let (q_dim, kv_dim) = (config.q_dim(), config.kv_dim());
+        let units = first..first + count;
+        match self.cursor.stage {
+            Stage::Embed => {
+                let Some(table) = image.matrix(TensorKind::TokenEmbedding, 0) else { return Err(NotFinite) };
+                let (x, tokens) = (part_mut(buf.x, 0, n * dim), &*buf.tokens);
+                let fault = Fault::new();
+                share(team, first, count, Rows::new(x, dim), |t, row| {
+                    let token = tokens.get(t).copied().unwrap_or(0);
+                    let found = table.row(token as usize, row);
+                    fault.note(if found && scalar::all_finite(row) { Ok(()) } else { Err(NotFinite) });
+                });
+                fault.result()
+            }
+            Stage::Angles => {
+                let width = config.rope_dim as usize;
+                share(team, first, count, Rows::new(part_mut(buf.angles, 0, n * width), width.max(1)), |t, row| {
+                    for (turns, pair) in image.rope().iter().zip(row.as_chunks_mut::<2>().0) {
+                        *pair = cos_sin(turns.wrapping_mul((pos + t) as u32)).into();
+                    }
+                });
+                Ok(())
+            }
+            Stage::AttNorm => {
+                let quantised = any_quantised(&[&layer.wq, &layer.wk, &layer.wv]);
+                let norm = Norm { weight: layer.rms_att, eps: config.norm_eps, quantised, skip: 0 };
+                norm.run(kernels, team, buf.x, buf.xb, &mut buf.acts, (first, count))
+            }
+            Stage::Qkv => {
+                let [q, k, v] = split3(buf.wide, [n * q_dim, n * kv_dim, n * kv_dim]);
+                let mut linears = [
+                    set(layer.wq, q, q_dim, n), //
+                    set(layer.wk, k, kv_dim, n),
+                    set(layer.wv, v, kv_dim, n),
+                ];
+                let x = Input { tokens: n, x: part(buf.xb, 0, n * dim), acts: buf.acts.view(n, dim) };
+                run_linears(kernels, team, &mut linears, &x, units);
+                Ok(())
+            }
+            Stage::Rotate => {
+                let [q, k, v] = split3(buf.wide, [n * q_dim, n * kv_dim, n * kv_dim]);
+                let rotate = Rotate { config, angles: buf.angles, quantise: cache.kv() == KvType::I8 };
+                let heads = (Rows::new(q, q_dim), Rows::new(k, kv_dim), Rows::new(v, kv_dim));
+                let head_blocks = config.n_heads as usize * (config.head_dim as usize).div_ceil(BLOCK);
+                let query = buf.query.rows(head_blocks * BLOCK);
+                let fault = Fault::new();
+                share(team, first, count, (heads, query), |t, ((q, k, v), query)| {
+                    fault.note(rotate.token(kernels, t, q, k, v, query));
+                });
+                fault.result()
+            }
+            Stage::Store => {
+                let [_, k, v] = split3(buf.wide, [n * q_dim, n * kv_dim, n * kv_dim]);
+                cache.store(kernels, team, self.cursor.layer as usize, pos, (k, v), first, count)
+            }
+            Stage::Attend => {
+                let [q, ..] = split3(buf.wide, [n * q_dim, n * kv_dim, n * kv_dim]);
+                let slots = NonZeroUsize::new(self.plan.sizes.slots).unwrap_or(NonZeroUsize::MIN);
+                let attention =
+                    Attention { config, cache, layer: self.cursor.layer as usize, pos, q, query: &buf.query };
+                let out = Rows::new(part_mut(buf.xb, 0, n * q_dim), config.head_dim as usize);
+                let hands = Dealt::new(out, first, first + count, slots);
+                let scores = Rows::new(buf.scores, self.plan.options.context);
+                share(team, 0, slots.get().min(count), (hands, scores), |_, (hand, scores)| {
+                    for (unit, out) in hand {
+                        attention.head(kernels, unit, scores, out);
+                    }
+                });
+                Ok(())
+            }
+            Stage::AttQuantise => {
+                if !layer.wo.format().is_quantised() {
+                    return Ok(());
+                }
+                let xb = part(buf.xb, 0, n * q_dim);
+                let fault = Fault::new();
+                share(team, first, count, buf.acts.rows(q_dim), |t, row| {
+                    fault.note(kernels.quantise(part(xb, t * q_dim, q_dim), act_row(row)));
+                });
+                fault.result()
+            }
+            Stage::AttOut => {
+                let x = Input { tokens: n, x: part(buf.xb, 0, n * q_dim), acts: buf.acts.view(n, q_dim) };
+                let out = Tile::whole(part_mut(buf.x, 0, n * dim), dim, n);
+                run_linears(kernels, team, &mut [Linear { w: layer.wo, out, store: Store::Add }], &x, units);
+                Ok(())
+            }
+            Stage::FfnNorm => {
+                let quantised = any_quantised(&[&layer.w1, &layer.w3]);
+                let norm = Norm { weight: layer.rms_ffn, eps: config.norm_eps, quantised, skip: 0 };
+                norm.run(kernels, team, buf.x, buf.xb, &mut buf.acts, (first, count))
+            }
+            Stage::GateUp => {
+                let [gate, up, _] = split3(buf.wide, [n * hidden, n * hidden, 0]);
+                let mut linears = [set(layer.w1, gate, hidden, n), set(layer.w3, up, hidden, n)];
+                let x = Input { tokens: n, x: part(buf.xb, 0, n * dim), acts: buf.acts.view(n, dim) };
+                run_linears(kernels, team, &mut linears, &x, units);
+                Ok(())
+            }
+            Stage::Gate => {
+                let [gate, up, _] = split3(buf.wide, [n * hidden, n * hidden, 0]);
+                let function = match config.activation {
+                    Activation::Silu => Gate::Silu,
+                    Activation::Gelu => Gate::Gelu,
+                    Activation::Relu => Gate::Relu,
+                };
+                let quantised = layer.w2.format().is_quantised();
+                let parts = (Rows::new(gate, hidden), Rows::new(up, hidden), buf.acts.rows(hidden));
+                let fault = Fault::new();
+                share(team, first, count, parts, |_, (gate, up, row)| {
+                    // The gate swallows NaN (its exponential is clamped), so look before it.
+                    let fine = scalar::all_finite(gate);
+                    kernels.gate(function, gate, up);
+                    fault.note(match (fine, quantised) {
+                        (false, _) => Err(NotFinite),
+                        (true, true) => kernels.quantise(gate, act_row(row)),
+                        (true, false) => Ok(()),
+                    });
+                });
+                fault.result()
+            }
+            Stage::Down => {
+                let gate = part(buf.wide, 0, n * hidden);
+                let x = Input { tokens: n, x: gate, acts: buf.acts.view(n, hidden) };
+                let out = Tile::whole(part_mut(buf.x, 0, n * dim), dim, n);
+                run_linears(kernels, team, &mut [Linear { w: layer.w2, out, store: Store::Add }], &x, units);
+                Ok(())
+            }
+            Stage::FinalNorm => {
+                let (Some(weight), Some(head)) = (image.vector(TensorKind::RmsFinal), image.head()) else {
+                    return Err(NotFinite);
+                };
+                let quantised = head.format().is_quantised();
+                let norm = Norm { weight, eps: config.norm_eps, quantised, skip: n - rows };
+                norm.run(kernels, team, buf.x, buf.xb, &mut buf.acts, (first, count))
+            }
+            Stage::Head => {
+                let Some(head) = image.head() else { return Err(NotFinite) };
+                let vocab = config.vocab_size as usize;
+                let x = Input { tokens: rows, x: part(buf.xb, 0, rows * dim), acts: buf.acts.view(rows, dim) };
+                let out = Tile::whole(part_mut(buf.logits, 0, rows * vocab), vocab, rows);
+                run_linears(kernels, team, &mut [Linear { w: head, out, store: Store::Set }], &x, units);
+                Ok(())
+            }
+            Stage::Check => {
+                let vocab = config.vocab_size as usize;
+                let logits = part(buf.logits, first * vocab, count * vocab);
+                if scalar::all_finite(logits) { Ok(()) } else { Err(NotFinite) }
+            }
+        }
+    }
+
+    fn head_started(&self) -> bool {
+        self.head.values || self.head.chunk > 0
+    }
+
+    /// Attention in slices of one chunk of one head, for budgets below a whole head.
+    fn attend_slice(&mut self, budget: usize, must: bool) -> Option<usize> {
+        let Self { image, kernels, cache, buf, n, pos, .. } = self;
+        let (kernels, n, pos) = (*kernels, *n, *pos);
+        let config = image.config();
+        let (q_dim, kv_dim) = (config.q_dim(), config.kv_dim());
+        let cost = CHUNK * (config.head_dim as usize + EXP_COST);
+        if budget < cost && !must {
+            return None;
+        }
+        let [q, ..] = split3(buf.wide, [n * q_dim, n * kv_dim, n * kv_dim]);
+        let attention = Attention { config, cache, layer: self.cursor.layer as usize, pos, q, query: &buf.query };
+        let unit = self.cursor.unit;
+        let out = part_mut(buf.xb, unit * config.head_dim as usize, config.head_dim as usize);
+        let scores = part_mut(buf.scores, 0, self.plan.options.context);
+        if attention.chunk(kernels, unit, &mut self.head, scores, out) {
+            self.head = HeadCursor::START;
+            self.cursor.unit += 1;
+        }
+        Some(cost)
+    }
+}
+
+fn any_quantised(matrices: &[&Matrix<'_>]) -> bool {
+    matrices.iter().any(|w| w.format().is_quantised())
+}
+
+fn set<'a>(w: Matrix<'a>, out: &'a mut [f32], rows: usize, tokens: usize) -> Linear<'a> {
+    Linear { w, out: Tile::whole(out, rows, tokens), store: Store::Set }
+}
+
+/// RMSNorm of rows of the residual stream, quantised when a product that follows wants it so.
+struct Norm<'a> {
+    weight: &'a [f32],
+    eps: f32,
+    quantised: bool,
+    /// Rows of the residual stream before the first one wanted.
+    skip: usize,
+}
+
+impl Norm<'_> {
+    fn run<K: Kernels + ?Sized>(
+        &self,
+        kernels: &K,
+        team: &Team<'_>,
+        x: &[f32],
+        xb: &mut [f32],
+        acts: &mut ActBuffer<'_>,
+        (first, count): (usize, usize),
+    ) -> Result<(), NotFinite> {
+        let dim = self.weight.len();
+        let fault = Fault::new();
+        share(team, first, count, (Rows::new(xb, dim), acts.rows(dim)), |t, (xb, row)| {
+            let normed = kernels.rmsnorm(part(x, (self.skip + t) * dim, dim), self.weight, self.eps, xb);
+            fault.note(match normed {
+                Ok(()) if self.quantised => kernels.quantise(xb, act_row(row)),
+                other => other,
+            });
+        });
+        fault.result()
+    }
+}
+
+/// RoPE of one token's heads, and its queries quantised for an int8 cache.
+struct Rotate<'a> {
+    config: &'a Config,
+    angles: &'a [f32],
+    quantise: bool,
+}
+
+impl Rotate<'_> {
+    fn token<K: Kernels + ?Sized>(
+        &self,
+        kernels: &K,
+        t: usize,
+        q: &mut [f32],
+        k: &mut [f32],
+        v: &[f32],
+        (query, scale, sum): (&mut [i8], &mut [f32], &mut [i32]),
+    ) -> Result<(), NotFinite> {
+        if !(scalar::all_finite(q) && scalar::all_finite(k) && scalar::all_finite(v)) {
+            return Err(NotFinite);
+        }
+        let head_dim = (self.config.head_dim as usize).max(1);
+        let rope_dim = self.config.rope_dim as usize;
+        let angles = part(self.angles, t * rope_dim, rope_dim);
+        let pairs = match self.config.rope_pairs {
+            RopePairs::None => None,
+            RopePairs::Interleaved => Some(Pairs::Interleaved),
+            RopePairs::HalfSplit => Some(Pairs::HalfSplit),
+        };
+        if let Some(pairs) = pairs {
+            for head in q.chunks_exact_mut(head_dim).chain(k.chunks_exact_mut(head_dim)) {
+                kernels.rotate(part_mut(head, 0, rope_dim), angles, pairs);
+            }
+        }
+        if self.quantise {
+            let blocks = head_dim.div_ceil(BLOCK).max(1);
+            let rows = query.chunks_mut(blocks * BLOCK).zip(scale.chunks_mut(blocks)).zip(sum.chunks_mut(blocks));
+            for (head, ((q, scale), sum)) in q.chunks_exact(head_dim).zip(rows) {
+                kernels.quantise(head, act_row((q, scale, sum)))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Attention of one layer's queries over the cache. A unit is a head of a token: `t * n_heads + head`.
+struct Attention<'a, 'c> {
+    config: &'a Config,
+    cache: &'a KvCache<'c>,
+    layer: usize,
+    pos: usize,
+    q: &'a [f32],
+    query: &'a ActBuffer<'a>,
+}
+
+impl Attention<'_, '_> {
+    /// One head's attention; `out`: `[head_dim]`, `scores`: `[context]`.
+    fn head<K: Kernels + ?Sized>(&self, kernels: &K, unit: usize, scores: &mut [f32], out: &mut [f32]) {
+        let mut cursor = HeadCursor::START;
+        while !self.chunk(kernels, unit, &mut cursor, scores, out) {}
+    }
+
+    /// The next chunk of one head's two passes; `true` when the head is done.
+    fn chunk<K: Kernels + ?Sized>(
+        &self,
+        kernels: &K,
+        unit: usize,
+        cursor: &mut HeadCursor,
+        scores: &mut [f32],
+        out: &mut [f32],
+    ) -> bool {
+        let config = self.config;
+        let head_dim = config.head_dim as usize;
+        let n_heads = config.n_heads as usize;
+        let t = unit.checked_div(n_heads).unwrap_or(0);
+        let head = unit - t * n_heads;
+        let shared_by = n_heads.checked_div(config.n_kv_heads as usize).unwrap_or(1);
+        let kv_head = head.checked_div(shared_by).unwrap_or(0);
+        let len = self.pos + t + 1;
+        let from = cursor.chunk * CHUNK;
+        let count = CHUNK.min(len.saturating_sub(from));
+        let scores = part_mut(scores, from, count);
+        cursor.chunk += 1;
+        let last = from + count >= len;
+        if !cursor.values {
+            let keys = self.cache.keys(self.layer, kv_head, from, count);
+            let max = kernels.att_scores(&self.query(unit, head_dim), &keys, config.att_scale, scores);
+            cursor.max = if max > cursor.max { max } else { cursor.max };
+            if last {
+                (cursor.values, cursor.chunk) = (true, 0);
+                out.fill(0.0);
+            }
+            return false;
+        }
+        let values = self.cache.values(self.layer, kv_head, from, count);
+        cursor.sum += kernels.att_values(scores, cursor.max, &values, out);
+        if last {
+            for out in out {
+                *out /= cursor.sum;
+            }
+        }
+        last
+    }
+
+    fn query(&self, unit: usize, head_dim: usize) -> Query<'_> {
+        let x = part(self.q, unit * head_dim, head_dim);
+        if self.cache.kv() != KvType::I8 {
+            return Query { x, q: &[], scale: &[] };
+        }
+        let blocks = head_dim.div_ceil(BLOCK);
+        Query {
+            x,
+            q: part(self.query.q, unit * blocks * BLOCK, head_dim),
+            scale: part(self.query.scale, unit * blocks, blocks),
+        }
+    }
+}

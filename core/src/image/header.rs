@@ -1,0 +1,191 @@
+//! The fixed first 256 bytes of an image.
+
+use super::{ImageError, Part};
+use crate::{
+    config::{Activation, Config, ConfigError, RopePairs},
+    crc::crc32,
+};
+
+/// Bytes of the header.
+pub const HEADER_BYTES: usize = 256;
+/// Number of sections.
+pub const SECTIONS: usize = 5;
+const MAGIC: [u8; 4] = *b"PIPS";
+const VERSION: u16 = 1;
+const ARITHMETIC: u16 = 1;
+
+/// Where a section lies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Section {
+    /// From the start of the file; a multiple of 64.
+    pub offset: u64,
+    /// In bytes.
+    pub len: u64,
+    /// CRC-32 of its bytes.
+    pub crc: u32,
+}
+
+/// The header's content.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Header {
+    /// Length of the whole file in bytes.
+    pub file_len: u64,
+    /// Entries of the directory.
+    pub n_tensors: u32,
+    /// The model's shape.
+    pub config: Config,
+    /// Directory, RoPE, vocabulary, text, golden.
+    pub sections: [Section; SECTIONS],
+}
+
+impl Header {
+    /// Reads and checks the header of `bytes`, the start of an image.
+    pub fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
+        let got = bytes.len() as u64;
+        let Some((magic, _)) = bytes.split_first_chunk::<4>() else {
+            return Err(ImageError::Truncated { need: HEADER_BYTES as u64, got });
+        };
+        if *magic != MAGIC {
+            return Err(ImageError::Magic { got: *magic });
+        }
+        let header = bytes.first_chunk::<HEADER_BYTES>();
+        let header = header.ok_or(ImageError::Truncated { need: HEADER_BYTES as u64, got })?;
+        let mut get = Reader::new(header);
+        let _ = get.u32();
+        let (version, arithmetic) = (get.u16(), get.u16());
+        // The version first: another version may have its checksum elsewhere.
+        if version != VERSION {
+            return Err(ImageError::Version { got: version });
+        }
+        let (body, stored) = header.split_at(HEADER_BYTES - 4);
+        let (expected, got_crc) = (Reader::new(stored).u32(), crc32(body));
+        if expected != got_crc {
+            return Err(ImageError::Checksum { part: Part::Header, expected, got: got_crc });
+        }
+        if arithmetic != ARITHMETIC {
+            return Err(ImageError::Arithmetic { got: arithmetic });
+        }
+        if bytes.as_ptr().addr() & 63 != 0 {
+            return Err(ImageError::Misaligned);
+        }
+        let file_len = get.u64();
+        if file_len > got {
+            return Err(ImageError::Truncated { need: file_len, got });
+        }
+        let n_tensors = get.u32();
+        let _ = get.u32();
+        let [dim, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, rope_dim, vocab_size, seq_len] =
+            core::array::from_fn(|_| get.u32());
+        let (norm_eps, att_scale) = (f32::from_bits(get.u32()), f32::from_bits(get.u32()));
+        let [pairs, activation, tied, _] = get.array();
+        let unknown = |field, got: u8| ImageError::Config(ConfigError::Unknown { field, got: got as u32 });
+        let config = Config {
+            dim,
+            hidden_dim,
+            n_layers,
+            n_heads,
+            n_kv_heads,
+            head_dim,
+            rope_dim,
+            vocab_size,
+            seq_len,
+            norm_eps,
+            att_scale,
+            rope_pairs: RopePairs::from_code(pairs).ok_or(unknown("rope_pairs", pairs))?,
+            activation: Activation::from_code(activation).ok_or(unknown("activation", activation))?,
+            tied_head: match tied {
+                0 => false,
+                1 => true,
+                other => return Err(unknown("tied_head", other)),
+            },
+        };
+        let _: [u8; 24] = get.array();
+        let sections = core::array::from_fn(|_| {
+            let section = Section { offset: get.u64(), len: get.u64(), crc: get.u32() };
+            let _ = get.u32();
+            section
+        });
+        Ok(Self { file_len, n_tensors, config, sections })
+    }
+
+    /// The header as stored.
+    pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
+        let mut out = [0; HEADER_BYTES];
+        let mut put = Writer::new(&mut out);
+        put.bytes(&MAGIC);
+        put.bytes(&VERSION.to_le_bytes());
+        put.bytes(&ARITHMETIC.to_le_bytes());
+        put.bytes(&self.file_len.to_le_bytes());
+        put.bytes(&self.n_tensors.to_le_bytes());
+        put.bytes(&[0; 4]);
+        let c = &self.config;
+        for value in [
+            c.dim,
+            c.hidden_dim,
+            c.n_layers,
+            c.n_heads,
+            c.n_kv_heads,
+            c.head_dim,
+            c.rope_dim,
+            c.vocab_size,
+            c.seq_len,
+            c.norm_eps.to_bits(),
+            c.att_scale.to_bits(),
+        ] {
+            put.bytes(&value.to_le_bytes());
+        }
+        put.bytes(&[c.rope_pairs as u8, c.activation as u8, c.tied_head as u8, 0]);
+        put.bytes(&[0; 24]);
+        for section in self.sections {
+            put.bytes(&section.offset.to_le_bytes());
+            put.bytes(&section.len.to_le_bytes());
+            put.bytes(&section.crc.to_le_bytes());
+            put.bytes(&[0; 4]);
+        }
+        let (body, crc) = out.split_at_mut(HEADER_BYTES - 4);
+        Writer::new(crc).bytes(&crc32(body).to_le_bytes());
+        out
+    }
+}
+
+/// Reads little-endian numbers from the front of a slice; zeros after its end.
+pub(super) struct Reader<'a>(&'a [u8]);
+
+impl<'a> Reader<'a> {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
+        Self(bytes)
+    }
+
+    pub(super) fn array<const N: usize>(&mut self) -> [u8; N] {
+        let Some((head, rest)) = self.0.split_first_chunk::<N>() else { return [0; N] };
+        self.0 = rest;
+        *head
+    }
+
+    pub(super) fn u16(&mut self) -> u16 {
+        u16::from_le_bytes(self.array())
+    }
+
+    pub(super) fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.array())
+    }
+
+    pub(super) fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.array())
+    }
+}
+
+/// Writes at the front of a slice; what does not fit is dropped.
+pub(super) struct Writer<'a>(core::slice::IterMut<'a, u8>);
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(bytes: &'a mut [u8]) -> Self {
+        Self(bytes.iter_mut())
+    }
+
+    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+        for (byte, out) in bytes.iter().zip(&mut self.0) {
+            *out = *byte;
+        }
+    }
+}

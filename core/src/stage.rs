@@ -1,0 +1,98 @@
+//! The forward pass as a table of stages, and the place a session has reached in it.
+
+/// One stage of the forward pass. A stage is a number of units that do not depend on each other, so that it can be cut
+/// anywhere and shared out in any way without changing a bit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Stage {
+    /// Token embeddings to the residual stream.
+    Embed,
+    /// Cosine and sine of RoPE's angles, once for all layers.
+    Angles,
+    /// RMSNorm before attention.
+    AttNorm,
+    /// Queries, keys and values.
+    Qkv,
+    /// RoPE.
+    Rotate,
+    /// Keys and values to the cache.
+    Store,
+    /// Attention over the cache.
+    Attend,
+    /// Attention's result quantised.
+    AttQuantise,
+    /// Output projection, added to the residual stream.
+    AttOut,
+    /// RMSNorm before the feed-forward block.
+    FfnNorm,
+    /// Gate and up projections.
+    GateUp,
+    /// The gated unit.
+    Gate,
+    /// Down projection, added to the residual stream.
+    Down,
+    /// The last RMSNorm.
+    FinalNorm,
+    /// The output head.
+    Head,
+    /// Looks for NaN and infinity in the logits.
+    Check,
+}
+
+/// A position in the forward pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Cursor {
+    /// The stage being worked on.
+    pub stage: Stage,
+    /// The layer it belongs to; 0 before the layers, the last one after them.
+    pub layer: u32,
+    /// Units of it that are done.
+    pub unit: usize,
+}
+
+impl Cursor {
+    pub(crate) const START: Self = Self { stage: Stage::Embed, layer: 0, unit: 0 };
+
+    /// The stage that follows; `None` after the last. `logits` says whether any are wanted.
+    pub(crate) fn next(self, n_layers: u32, logits: bool) -> Option<Self> {
+        let at = |stage| Some(Self { stage, unit: 0, ..self });
+        match self.stage {
+            Stage::Embed => at(Stage::Angles),
+            Stage::Angles => at(Stage::AttNorm),
+            Stage::AttNorm => at(Stage::Qkv),
+            Stage::Qkv => at(Stage::Rotate),
+            Stage::Rotate => at(Stage::Store),
+            Stage::Store => at(Stage::Attend),
+            Stage::Attend => at(Stage::AttQuantise),
+            Stage::AttQuantise => at(Stage::AttOut),
+            Stage::AttOut => at(Stage::FfnNorm),
+            Stage::FfnNorm => at(Stage::GateUp),
+            Stage::GateUp => at(Stage::Gate),
+            Stage::Gate => at(Stage::Down),
+            Stage::Down if self.layer + 1 < n_layers => {
+                Some(Self { stage: Stage::AttNorm, layer: self.layer + 1, unit: 0 })
+            }
+            Stage::Down if logits => at(Stage::FinalNorm),
+            Stage::Down => None,
+            Stage::FinalNorm => at(Stage::Head),
+            Stage::Head => at(Stage::Check),
+            Stage::Check => None,
+        }
+    }
+}
+
+/// Half-way through one head's attention.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HeadCursor {
+    /// Scores are done; values are being summed.
+    pub(crate) values: bool,
+    /// Chunks of the present pass that are done.
+    pub(crate) chunk: usize,
+    pub(crate) max: f32,
+    pub(crate) sum: f32,
+}
+
+impl HeadCursor {
+    pub(crate) const START: Self = Self { values: false, chunk: 0, max: f32::NEG_INFINITY, sum: 0.0 };
+}

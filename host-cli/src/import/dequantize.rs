@@ -1,0 +1,332 @@
+//! From a file's own encoding to plain `f32`, one row at a time, and the search for what is not finite.
+
+use crate::source::{Encoding, SourceTensor};
+
+use super::ImportError;
+
+/// Values that share a scale in GGUF's `Q8_0`, `Q4_0` and `Q4_1`.
+pub const BLOCK: usize = 32;
+
+impl Encoding {
+    /// Values in a row must be a multiple of this.
+    pub fn block_len(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 | Self::BF16 | Self::Llama2cQ80 { .. } => 1,
+            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 => BLOCK,
+        }
+    }
+
+    /// Bytes of a `rows` x `cols` tensor in this encoding. `None` where blocks or groups do not come out even, or the
+    /// size does not fit.
+    pub fn tensor_bytes(self, rows: u64, cols: u64) -> Option<u64> {
+        let values = rows.checked_mul(cols)?;
+        let blocks = || if cols.is_multiple_of(BLOCK as u64) { Some(values / BLOCK as u64) } else { None };
+        match self {
+            Self::F32 => values.checked_mul(4),
+            Self::F16 | Self::BF16 => values.checked_mul(2),
+            Self::Q8_0 => blocks()?.checked_mul(34),
+            Self::Q4_0 => blocks()?.checked_mul(18),
+            Self::Q4_1 => blocks()?.checked_mul(20),
+            Self::Llama2cQ80 { group } => {
+                let group = u64::try_from(group).ok().filter(|group| *group > 0)?;
+                if !values.is_multiple_of(group) {
+                    return None;
+                }
+                (values / group).checked_mul(4)?.checked_add(values)
+            }
+        }
+    }
+}
+
+impl SourceTensor<'_> {
+    /// Writes row `row` to `out` as `f32`: `[cols]`. Plain scalar code, exact for every encoding but the rounding of one
+    /// product (and one sum) per value.
+    ///
+    /// # Panics
+    /// When `row >= rows`, `out.len() != cols`, or `data` is shorter than shape and encoding ask for (an importer
+    /// never yields that).
+    pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert_eq!(out.len(), self.cols, "a row has `cols` values");
+        let cols = self.cols;
+        match self.encoding {
+            Encoding::F32 => {
+                let data = &self.data[row * cols * 4..][..cols * 4];
+                for (x, b) in out.iter_mut().zip(data.chunks_exact(4)) {
+                    *x = f32_at(b);
+                }
+            }
+            Encoding::F16 => {
+                let data = &self.data[row * cols * 2..][..cols * 2];
+                for (x, b) in out.iter_mut().zip(data.chunks_exact(2)) {
+                    *x = f16_at(b);
+                }
+            }
+            Encoding::BF16 => {
+                let data = &self.data[row * cols * 2..][..cols * 2];
+                for (x, b) in out.iter_mut().zip(data.chunks_exact(2)) {
+                    *x = bf16_at(b);
+                }
+            }
+            Encoding::Q8_0 => {
+                for (x, b) in out.chunks_exact_mut(BLOCK).zip(self.row_blocks(row, 34)) {
+                    let d = f16_at(b);
+                    for (x, q) in x.iter_mut().zip(&b[2..]) {
+                        *x = d * f32::from(*q as i8);
+                    }
+                }
+            }
+            Encoding::Q4_0 => {
+                for (x, b) in out.chunks_exact_mut(BLOCK).zip(self.row_blocks(row, 18)) {
+                    let d = f16_at(b);
+                    for (j, x) in x.iter_mut().enumerate() {
+                        *x = d * (f32::from(nibble(&b[2..], j)) - 8.0);
+                    }
+                }
+            }
+            Encoding::Q4_1 => {
+                for (x, b) in out.chunks_exact_mut(BLOCK).zip(self.row_blocks(row, 20)) {
+                    let (d, m) = (f16_at(b), f16_at(&b[2..]));
+                    for (j, x) in x.iter_mut().enumerate() {
+                        *x = d * f32::from(nibble(&b[4..], j)) + m;
+                    }
+                }
+            }
+            Encoding::Llama2cQ80 { group } => {
+                let (values, scales) = self.data.split_at(self.rows * cols);
+                let first = row * cols;
+                for (j, (x, q)) in out.iter_mut().zip(&values[first..][..cols]).enumerate() {
+                    let scale = f32_at(&scales[(first + j) / group * 4..]);
+                    *x = scale * f32::from(*q as i8);
+                }
+            }
+        }
+    }
+
+    /// The blocks of one row, each `bytes` long.
+    fn row_blocks(&self, row: usize, bytes: usize) -> std::slice::ChunksExact<'_, u8> {
+        let row_bytes = self.cols / BLOCK * bytes;
+        self.data[row * row_bytes..][..row_bytes].chunks_exact(bytes)
+    }
+
+    /// `wq` or `layer 3 wq`, for messages.
+    pub fn label(&self) -> String {
+        if self.kind.per_layer() {
+            format!("layer {} {}", self.layer, self.kind.name())
+        } else {
+            self.kind.name().into()
+        }
+    }
+}
+
+/// Finds the first NaN or infinity: among the values of `F32`, `F16` and `BF16`, among the scales and minima of blocks.
+/// A llama2.c scale is refused also where it times -128 leaves `f32`.
+///
+/// It reads the whole tensor; `open` does not call it, the packer does.
+pub fn check_finite(tensor: &SourceTensor<'_>) -> Result<(), ImportError> {
+    // The first unit that fails, as (index of the unit, what failed in it), and how many values a unit holds.
+    let (found, unit) = match tensor.encoding {
+        Encoding::F32 => (first_bad(tensor.data, 4, |b| (!f32_at(b).is_finite()).then_some("value")), 1),
+        Encoding::F16 => (first_bad(tensor.data, 2, |b| (!f16_at(b).is_finite()).then_some("value")), 1),
+        Encoding::BF16 => (first_bad(tensor.data, 2, |b| (!bf16_at(b).is_finite()).then_some("value")), 1),
+        Encoding::Q8_0 => (first_bad(tensor.data, 34, |b| (!f16_at(b).is_finite()).then_some("scale")), BLOCK),
+        Encoding::Q4_0 => (first_bad(tensor.data, 18, |b| (!f16_at(b).is_finite()).then_some("scale")), BLOCK),
+        Encoding::Q4_1 => {
+            let check = |b: &[u8]| match (f16_at(b).is_finite(), f16_at(&b[2..]).is_finite()) {
+                (false, _) => Some("scale"),
+                (true, false) => Some("minimum"),
+                (true, true) => None,
+            };
+            (first_bad(tensor.data, 20, check), BLOCK)
+        }
+        Encoding::Llama2cQ80 { group } => {
+            let scales = tensor.data.get(tensor.rows.saturating_mul(tensor.cols)..).unwrap_or(&[]);
+            let check = |b: &[u8]| (!(f32_at(b) * -128.0).is_finite()).then_some("scale");
+            (first_bad(scales, 4, check), group)
+        }
+    };
+    match found {
+        None => Ok(()),
+        Some((index, what)) => {
+            let (at, cols) = (index * unit, tensor.cols.max(1));
+            Err(ImportError::NotFinite {
+                tensor: tensor.label(),
+                row: (at / cols) as u64,
+                col: (at % cols) as u64,
+                what,
+            })
+        }
+    }
+}
+
+fn first_bad(
+    data: &[u8],
+    unit_bytes: usize,
+    check: impl Fn(&[u8]) -> Option<&'static str>,
+) -> Option<(usize, &'static str)> {
+    data.chunks_exact(unit_bytes).enumerate().find_map(|(index, bytes)| check(bytes).map(|what| (index, what)))
+}
+
+/// Value `j` of a block: the low nibble of byte `j`, then the high nibble of byte `j - 16`.
+fn nibble(bytes: &[u8], j: usize) -> u8 {
+    if j < BLOCK / 2 { bytes[j] & 15 } else { bytes[j - BLOCK / 2] >> 4 }
+}
+
+/// The little-endian `f32` that `bytes` starts with.
+pub(super) fn f32_at(bytes: &[u8]) -> f32 {
+    f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+}
+
+/// The little-endian bfloat16 that `bytes` starts with: the upper half of an `f32`.
+fn bf16_at(bytes: &[u8]) -> f32 {
+    f32::from_le_bytes([0, 0, bytes[0], bytes[1]])
+}
+
+/// The little-endian half that `bytes` starts with; exact.
+fn f16_at(bytes: &[u8]) -> f32 {
+    f16_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
+}
+
+/// An IEEE half as `f32`; exact, NaN stays NaN.
+fn f16_to_f32(bits: u16) -> f32 {
+    let sign = u32::from(bits & 0x8000) << 16;
+    let (exponent, fraction) = (u32::from(bits >> 10 & 31), u32::from(bits & 1023));
+    match exponent {
+        // Zero and subnormals: `fraction` units of 2^-24, exact in f32.
+        0 => f32::from_bits(sign | (fraction as f32 / 16_777_216.0).to_bits()),
+        // Infinity and NaN.
+        31 => f32::from_bits(sign | 0x7f80_0000 | fraction << 13),
+        // The bias goes from 15 to 127.
+        _ => f32::from_bits(sign | (exponent + 112) << 23 | fraction << 13),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pipsqueak::tensor::TensorKind;
+
+    fn tensor(encoding: Encoding, rows: usize, cols: usize, data: &[u8]) -> SourceTensor<'_> {
+        assert_eq!(encoding.tensor_bytes(rows as u64, cols as u64), Some(data.len() as u64));
+        SourceTensor { kind: TensorKind::Wk, layer: 3, rows, cols, encoding, data }
+    }
+
+    /// Every half against its definition, computed in f64.
+    #[test]
+    fn every_half() {
+        for bits in 0..=u16::MAX {
+            let sign = if bits >> 15 == 1 { -1.0 } else { 1.0 };
+            let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023));
+            let want = match exponent {
+                0 => sign * fraction * 2f64.powi(-24),
+                31 if fraction == 0.0 => sign * f64::INFINITY,
+                31 => f64::NAN,
+                _ => sign * (1.0 + fraction / 1024.0) * 2f64.powi(exponent - 15),
+            };
+            let got = f64::from(f16_to_f32(bits));
+            assert!(got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(), "{bits:04x}: {got} {want}");
+        }
+    }
+
+    #[test]
+    fn plain_rows() {
+        let mut out = [0.0; 2];
+        let data: Vec<u8> = [1.0f32, -2.5, 3.0, 4.25].iter().flat_map(|x| x.to_le_bytes()).collect();
+        tensor(Encoding::F32, 2, 2, &data).dequantize_row(1, &mut out);
+        assert_eq!(out, [3.0, 4.25]);
+        let data = [0x00, 0x3c, 0x00, 0xc0, 0x00, 0x38, 0x01, 0x00]; // 1, -2, 0.5, 2^-24
+        tensor(Encoding::F16, 2, 2, &data).dequantize_row(1, &mut out);
+        assert_eq!(out, [0.5, 2f32.powi(-24)]);
+        let data = [0x80, 0x3f, 0x00, 0xc0, 0x00, 0x3f, 0x40, 0x40]; // 1, -2, 0.5, 3
+        tensor(Encoding::BF16, 2, 2, &data).dequantize_row(1, &mut out);
+        assert_eq!(out, [0.5, 3.0]);
+    }
+
+    #[test]
+    fn block_rows() {
+        let mut out = [0.0; 32];
+        let mut data = vec![0u8; 34];
+        data.extend([0x00, 0x40]); // scale 2
+        data.extend((0..32).map(|j| (j as i8 - 16) as u8));
+        tensor(Encoding::Q8_0, 2, 32, &data).dequantize_row(1, &mut out);
+        assert_eq!(out, std::array::from_fn(|j| 2.0 * (j as f32 - 16.0)));
+
+        let nibbles: Vec<u8> = (0..16u8).map(|j| j | (15 - j) << 4).collect();
+        let value = |j: usize| if j < 16 { j as f32 } else { 31.0 - j as f32 };
+        let mut data = vec![0u8; 18];
+        data.extend([0x00, 0x38]); // scale 0.5
+        data.extend(&nibbles);
+        tensor(Encoding::Q4_0, 2, 32, &data).dequantize_row(1, &mut out);
+        assert_eq!(out, std::array::from_fn(|j| 0.5 * (value(j) - 8.0)));
+
+        let mut data = vec![0u8; 20];
+        data.extend([0x00, 0x38, 0x00, 0xbc]); // scale 0.5, minimum -1
+        data.extend(&nibbles);
+        tensor(Encoding::Q4_1, 2, 32, &data).dequantize_row(1, &mut out);
+        assert_eq!(out, std::array::from_fn(|j| 0.5 * value(j) - 1.0));
+    }
+
+    /// A group may cross the end of a row: 2 rows of 3, groups of 2.
+    #[test]
+    fn llama2c_groups_are_flat() {
+        let mut data: Vec<u8> = [1i8, 2, 3, 4, 5, -128].iter().map(|q| *q as u8).collect();
+        data.extend([1.0f32, 10.0, 100.0].iter().flat_map(|s| s.to_le_bytes()));
+        let tensor = tensor(Encoding::Llama2cQ80 { group: 2 }, 2, 3, &data);
+        let mut out = [0.0; 3];
+        tensor.dequantize_row(0, &mut out);
+        assert_eq!(out, [1.0, 2.0, 30.0]);
+        tensor.dequantize_row(1, &mut out);
+        assert_eq!(out, [40.0, 500.0, -12800.0]);
+    }
+
+    #[test]
+    fn not_finite_is_located() {
+        let found = |encoding, rows, cols, data: &[u8]| match check_finite(&tensor(encoding, rows, cols, data)) {
+            Err(ImportError::NotFinite { tensor, row, col, what }) => {
+                assert_eq!(tensor, "layer 3 wk");
+                Some((row, col, what))
+            }
+            Err(other) => panic!("{other}"),
+            Ok(()) => None,
+        };
+        for (encoding, bytes, nan) in [
+            (Encoding::F32, 4, [0, 0, 0xc0, 0x7f].as_slice()),
+            (Encoding::F16, 2, &[0x00, 0x7c]),
+            (Encoding::BF16, 2, &[0x80, 0xff]),
+        ] {
+            let mut data = vec![0; 6 * bytes];
+            assert_eq!(found(encoding, 2, 3, &data), None);
+            data[5 * bytes..].copy_from_slice(nan);
+            assert_eq!(found(encoding, 2, 3, &data), Some((1, 2, "value")));
+        }
+        for (encoding, bytes, at, what) in [
+            (Encoding::Q8_0, 34, 0, "scale"),
+            (Encoding::Q4_0, 18, 0, "scale"),
+            (Encoding::Q4_1, 20, 0, "scale"),
+            (Encoding::Q4_1, 20, 2, "minimum"),
+        ] {
+            let mut data = vec![0; 4 * bytes];
+            data[2 * bytes + 4..][..4].fill(0xff); // payload is never looked at
+            assert_eq!(found(encoding, 2, 64, &data), None);
+            data[3 * bytes + at..][..2].copy_from_slice(&[0x01, 0x7e]);
+            assert_eq!(found(encoding, 2, 64, &data), Some((1, 32, what)));
+        }
+        let mut data = vec![0; 6 + 3 * 4];
+        let encoding = Encoding::Llama2cQ80 { group: 2 };
+        assert_eq!(found(encoding, 2, 3, &data), None);
+        data[6 + 8..].copy_from_slice(&(f32::MAX / 100.0).to_le_bytes());
+        assert_eq!(found(encoding, 2, 3, &data), Some((1, 1, "scale")));
+    }
+
+    #[test]
+    fn sizes() {
+        assert_eq!(Encoding::F32.tensor_bytes(3, 5), Some(60));
+        assert_eq!(Encoding::Q8_0.tensor_bytes(3, 64), Some(3 * 2 * 34));
+        assert_eq!(Encoding::Q4_0.tensor_bytes(1, 33), None);
+        assert_eq!(Encoding::Q4_1.tensor_bytes(1, 32), Some(20));
+        assert_eq!(Encoding::Llama2cQ80 { group: 4 }.tensor_bytes(2, 6), Some(12 + 3 * 4));
+        assert_eq!(Encoding::Llama2cQ80 { group: 4 }.tensor_bytes(3, 3), None);
+        assert_eq!(Encoding::Llama2cQ80 { group: 0 }.tensor_bytes(3, 3), None);
+        assert_eq!(Encoding::F32.tensor_bytes(u64::MAX, 2), None);
+    }
+}

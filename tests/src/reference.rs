@@ -1,0 +1,317 @@
+//! The Llama family's forward pass in `f64`, written to be obviously right: what the engine's results are close to.
+//!
+//! Weights are those of the file, dequantised exactly; activations are never quantised.
+
+use std::{
+    f64::consts::{PI, TAU},
+    num::NonZero,
+    thread,
+};
+
+use pipsqueak::{
+    config::{Activation, Config, RopePairs},
+    tensor::TensorKind,
+};
+use pipsqueak_cli::source::{RopeScaling, Source};
+
+/// A model in memory.
+pub struct Reference {
+    config: Config,
+    token_embedding: Vec<f32>,
+    /// `None` where the head is the embedding.
+    wcls: Option<Vec<f32>>,
+    rms_final: Vec<f32>,
+    layers: Vec<Layer>,
+    /// Angle per position of each rotated pair: `[rope_dim / 2]`.
+    rope_freqs: Vec<f64>,
+}
+
+struct Layer {
+    rms_att: Vec<f32>,
+    wq: Vec<f32>,
+    wk: Vec<f32>,
+    wv: Vec<f32>,
+    wo: Vec<f32>,
+    rms_ffn: Vec<f32>,
+    w1: Vec<f32>,
+    w2: Vec<f32>,
+    w3: Vec<f32>,
+}
+
+/// Keys and values of the positions so far: a layer's are `[pos, n_kv_heads * head_dim]`.
+#[derive(Clone, Debug, Default)]
+pub struct Cache {
+    keys: Vec<Vec<f64>>,
+    values: Vec<Vec<f64>>,
+    len: usize,
+}
+
+impl Reference {
+    /// Dequantises all of a model's weights.
+    ///
+    /// # Panics
+    /// When a tensor is missing, which no importer lets happen.
+    pub fn new(source: &Source<'_>) -> Self {
+        let find = |kind: TensorKind, layer: u32| -> Option<Vec<f32>> {
+            let tensor = source.tensors.iter().find(|tensor| (tensor.kind, tensor.layer) == (kind, layer))?;
+            let mut values = vec![0.0; tensor.rows * tensor.cols];
+            for (row, out) in values.chunks_exact_mut(tensor.cols).enumerate() {
+                tensor.dequantize_row(row, out);
+            }
+            Some(values)
+        };
+        let get = |kind, layer| find(kind, layer).unwrap_or_else(|| panic!("no {} in layer {layer}", kind.name()));
+        let layers = (0..source.config.n_layers).map(|layer| Layer {
+            rms_att: get(TensorKind::RmsAtt, layer),
+            wq: get(TensorKind::Wq, layer),
+            wk: get(TensorKind::Wk, layer),
+            wv: get(TensorKind::Wv, layer),
+            wo: get(TensorKind::Wo, layer),
+            rms_ffn: get(TensorKind::RmsFfn, layer),
+            w1: get(TensorKind::W1, layer),
+            w2: get(TensorKind::W2, layer),
+            w3: get(TensorKind::W3, layer),
+        });
+        Self {
+            config: source.config,
+            token_embedding: get(TensorKind::TokenEmbedding, 0),
+            wcls: (!source.config.tied_head).then(|| get(TensorKind::OutputHead, 0)),
+            rms_final: get(TensorKind::RmsFinal, 0),
+            layers: layers.collect(),
+            rope_freqs: rope_freqs(source),
+        }
+    }
+
+    /// The logits after every token of a text: `[ids.len(), vocab_size]`.
+    pub fn logits(&self, ids: &[u32]) -> Vec<f64> {
+        let x = self.hidden(&mut Cache::default(), ids);
+        self.head(&x, ids.len())
+    }
+
+    /// The logits after the last of some more tokens: `[vocab_size]`.
+    ///
+    /// # Panics
+    /// When `ids` is empty.
+    pub fn next_logits(&self, cache: &mut Cache, ids: &[u32]) -> Vec<f64> {
+        let x = self.hidden(cache, ids);
+        self.head(&x[x.len() - self.config.dim as usize..], 1)
+    }
+
+    /// `n` tokens that follow `ids`, each the most likely one; of equals, the one with the lower id.
+    pub fn greedy(&self, ids: &[u32], n: usize) -> Vec<u32> {
+        let (mut cache, mut out) = (Cache::default(), Vec::new());
+        let mut logits = self.next_logits(&mut cache, ids);
+        for _ in 0..n {
+            let next = argmax(&logits);
+            out.push(next);
+            logits = self.next_logits(&mut cache, &[next]);
+        }
+        out
+    }
+
+    /// The residual stream after the last layer: `[ids.len(), dim]`. `ids` go behind what the cache holds.
+    fn hidden(&self, cache: &mut Cache, ids: &[u32]) -> Vec<f64> {
+        let c = &self.config;
+        let (dim, hidden_dim, head_dim) = (c.dim as usize, c.hidden_dim as usize, c.head_dim as usize);
+        let (q_dim, kv_dim) = (c.n_heads as usize * head_dim, c.n_kv_heads as usize * head_dim);
+        let n = ids.len();
+        let row = |id: &u32| self.token_embedding[*id as usize * dim..][..dim].iter().map(|w| f64::from(*w));
+        let mut x: Vec<f64> = ids.iter().flat_map(row).collect();
+        cache.keys.resize(self.layers.len(), Vec::new());
+        cache.values.resize(self.layers.len(), Vec::new());
+
+        for (l, layer) in self.layers.iter().enumerate() {
+            let xb = rmsnorm(&x, &layer.rms_att, c.norm_eps);
+            let mut q = matmul(&layer.wq, q_dim, &xb, n);
+            let mut k = matmul(&layer.wk, kv_dim, &xb, n);
+            let v = matmul(&layer.wv, kv_dim, &xb, n);
+            for t in 0..n {
+                self.rotate(&mut q[t * q_dim..][..q_dim], cache.len + t);
+                self.rotate(&mut k[t * kv_dim..][..kv_dim], cache.len + t);
+            }
+            cache.keys[l].extend(k);
+            cache.values[l].extend(v);
+
+            let mut att = vec![0.0; n * q_dim];
+            for t in 0..n {
+                for h in 0..c.n_heads as usize {
+                    let at = t * q_dim + h * head_dim;
+                    let kv_head = h / (c.n_heads / c.n_kv_heads) as usize;
+                    self.attend(
+                        &q[at..][..head_dim],
+                        &cache.keys[l],
+                        &cache.values[l],
+                        kv_head,
+                        cache.len + t,
+                        &mut att[at..][..head_dim],
+                    );
+                }
+            }
+            add(&mut x, &matmul(&layer.wo, dim, &att, n));
+
+            let xb = rmsnorm(&x, &layer.rms_ffn, c.norm_eps);
+            let mut gate = matmul(&layer.w1, hidden_dim, &xb, n);
+            let up = matmul(&layer.w3, hidden_dim, &xb, n);
+            for (gate, up) in gate.iter_mut().zip(up) {
+                *gate = activation(c.activation, *gate) * up;
+            }
+            add(&mut x, &matmul(&layer.w2, dim, &gate, n));
+        }
+        cache.len += n;
+        x
+    }
+
+    /// The last norm and the head.
+    fn head(&self, x: &[f64], n: usize) -> Vec<f64> {
+        let xb = rmsnorm(x, &self.rms_final, self.config.norm_eps);
+        let wcls = self.wcls.as_ref().unwrap_or(&self.token_embedding);
+        matmul(wcls, self.config.vocab_size as usize, &xb, n)
+    }
+
+    /// Rotates every head of `x` to position `pos`.
+    fn rotate(&self, x: &mut [f64], pos: usize) {
+        let pairs = self.rope_freqs.len();
+        for head in x.chunks_exact_mut(self.config.head_dim as usize) {
+            for (i, freq) in self.rope_freqs.iter().enumerate() {
+                let (a, b) = match self.config.rope_pairs {
+                    RopePairs::None => return,
+                    RopePairs::Interleaved => (2 * i, 2 * i + 1),
+                    RopePairs::HalfSplit => (i, i + pairs),
+                };
+                let (sin, cos) = (pos as f64 * freq).sin_cos();
+                (head[a], head[b]) = (head[a] * cos - head[b] * sin, head[a] * sin + head[b] * cos);
+            }
+        }
+    }
+
+    /// One head of one position over all positions up to `pos`.
+    fn attend(&self, q: &[f64], keys: &[f64], values: &[f64], kv_head: usize, pos: usize, out: &mut [f64]) {
+        let head_dim = q.len();
+        let kv_dim = self.config.n_kv_heads as usize * head_dim;
+        let head_at =
+            |all: &[f64], p: usize| -> Vec<f64> { all[p * kv_dim + kv_head * head_dim..][..head_dim].to_vec() };
+        let score = |p: usize| {
+            let dot: f64 = head_at(keys, p).iter().zip(q).map(|(k, q)| k * q).sum();
+            dot * f64::from(self.config.att_scale)
+        };
+        let scores: Vec<f64> = (0..=pos).map(score).collect();
+        let max = scores.iter().fold(f64::NEG_INFINITY, |max, score| max.max(*score));
+        let weights: Vec<f64> = scores.iter().map(|score| (score - max).exp()).collect();
+        let sum: f64 = weights.iter().sum();
+        for (p, weight) in weights.iter().enumerate() {
+            for (out, v) in out.iter_mut().zip(head_at(values, p)) {
+                *out += weight / sum * v;
+            }
+        }
+    }
+}
+
+/// The largest element's index; of equals, the lowest.
+pub fn argmax(logits: &[f64]) -> u32 {
+    let mut best = 0;
+    for (id, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = id;
+        }
+    }
+    best as u32
+}
+
+/// Angle per position of each rotated pair, stretched as the model asks: `[rope_dim / 2]`.
+///
+/// Source of the base case: Su et al. 2021, arXiv:2104.09864; of the stretched one: Meta's Llama 3.1 reference code.
+pub fn rope_freqs(source: &Source<'_>) -> Vec<f64> {
+    let rope_dim = source.config.rope_dim as usize;
+    let freq = |i: usize| {
+        let freq = source.rope_base.powf(-2.0 * i as f64 / rope_dim as f64);
+        match source.rope_scaling {
+            RopeScaling::None => freq,
+            RopeScaling::Linear { factor } => freq / factor,
+            RopeScaling::Factors => freq / f64::from(source.rope_factors[i]),
+            RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
+                let wavelength = TAU / freq;
+                if wavelength > original_context / low_freq_factor {
+                    freq / factor
+                } else if wavelength < original_context / high_freq_factor {
+                    freq
+                } else {
+                    let smooth =
+                        (original_context / wavelength - low_freq_factor) / (high_freq_factor - low_freq_factor);
+                    (1.0 - smooth) * freq / factor + smooth * freq
+                }
+            }
+        }
+    };
+    (0..rope_dim / 2).map(freq).collect()
+}
+
+/// Every row of `x` over its root mean square, times `weight`: `x` is `[n, weight.len()]`.
+fn rmsnorm(x: &[f64], weight: &[f32], eps: f32) -> Vec<f64> {
+    let mut out = Vec::with_capacity(x.len());
+    for row in x.chunks_exact(weight.len()) {
+        let mean = row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64;
+        let scale = 1.0 / (mean + f64::from(eps)).sqrt();
+        out.extend(row.iter().zip(weight).map(|(x, w)| x * scale * f64::from(*w)));
+    }
+    out
+}
+
+fn add(x: &mut [f64], y: &[f64]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+fn activation(function: Activation, x: f64) -> f64 {
+    match function {
+        Activation::Silu => x / (1.0 + (-x).exp()),
+        Activation::Gelu => 0.5 * x * (1.0 + ((2.0 / PI).sqrt() * (x + 0.044715 * x * x * x)).tanh()),
+        Activation::Relu => x.max(0.0),
+    }
+}
+
+/// How many tokens share one pass over a row of weights.
+const TILE: usize = 8;
+
+/// `out[t, r] = sum over i of w[r, i] * x[t, i]`, the sum in index order: `w` is `[rows, k]`, `x` is `[n, k]`.
+///
+/// Large products are shared out by rows over the machine's threads.
+fn matmul(w: &[f32], rows: usize, x: &[f64], n: usize) -> Vec<f64> {
+    let k = x.len() / n;
+    assert_eq!(w.len(), rows * k, "weights are [rows, k]");
+    // Tiles of tokens, each `[k, TILE]`, the last one filled up with zeros.
+    let tiles: Vec<Vec<[f64; TILE]>> = x
+        .chunks(TILE * k)
+        .map(|tokens| (0..k).map(|i| std::array::from_fn(|t| tokens.get(t * k + i).copied().unwrap_or(0.0))).collect())
+        .collect();
+    let large = w.len() * n > 1 << 22;
+    let threads = if large { thread::available_parallelism().map_or(1, NonZero::get).min(8) } else { 1 };
+    let share = rows.div_ceil(threads);
+
+    // `[rows, n]`, so that every thread has a part of its own.
+    let mut by_row = vec![0.0; rows * n];
+    thread::scope(|scope| {
+        for (w, out) in w.chunks(share * k).zip(by_row.chunks_mut(share * n)) {
+            let tiles = &tiles;
+            let mut work = move || {
+                for (w, out) in w.chunks_exact(k).zip(out.chunks_exact_mut(n)) {
+                    for (x, out) in tiles.iter().zip(out.chunks_mut(TILE)) {
+                        let mut sums = [0.0; TILE];
+                        for (w, x) in w.iter().zip(x) {
+                            for (sum, x) in sums.iter_mut().zip(x) {
+                                *sum += f64::from(*w) * x;
+                            }
+                        }
+                        out.copy_from_slice(&sums[..out.len()]);
+                    }
+                }
+            };
+            if threads > 1 {
+                scope.spawn(work);
+            } else {
+                work();
+            }
+        }
+    });
+    (0..n).flat_map(|t| by_row.iter().skip(t).step_by(n).copied()).collect()
+}

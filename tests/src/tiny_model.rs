@@ -1,0 +1,211 @@
+//! Small random models of any shape, to be written in any format.
+
+use half::{bf16, f16};
+use pipsqueak::{
+    config::{Activation, Config, RopePairs},
+    tensor::TensorKind,
+};
+use pipsqueak_cli::{
+    import::{needs_tensor, tensor_shape},
+    source::Encoding,
+};
+
+use crate::{
+    gguf_writer::{GgufWriter, Value},
+    rng::Rng,
+};
+
+/// A model in `f32`.
+#[derive(Clone, Debug)]
+pub struct TinyModel {
+    /// Its shape.
+    pub config: Config,
+    /// Its tensors.
+    pub tensors: Vec<TinyTensor>,
+}
+
+/// A tensor in `f32`.
+#[derive(Clone, Debug)]
+pub struct TinyTensor {
+    /// Its role.
+    pub kind: TensorKind,
+    /// Its layer; 0 for tensors of the whole model.
+    pub layer: u32,
+    /// Rows; 1 for a vector.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// `[rows, cols]`
+    pub values: Vec<f32>,
+}
+
+/// A shape small enough for every test, with grouped queries: 2 layers, 4 heads, 2 key/value heads.
+pub fn tiny_config() -> Config {
+    Config {
+        dim: 64,
+        hidden_dim: 96,
+        n_layers: 2,
+        n_heads: 4,
+        n_kv_heads: 2,
+        head_dim: 16,
+        rope_dim: 16,
+        vocab_size: 300,
+        seq_len: 128,
+        norm_eps: 1e-5,
+        att_scale: 0.25,
+        rope_pairs: RopePairs::Interleaved,
+        activation: Activation::Silu,
+        tied_head: true,
+    }
+}
+
+impl TinyModel {
+    /// Weights from a seed: norms near 1, matrices of about unit gain.
+    pub fn random(config: Config, seed: u64) -> Self {
+        let mut rng = Rng::new(seed);
+        let mut tensors = Vec::new();
+        for layer in 0..config.n_layers {
+            for kind in TensorKind::ALL {
+                if !needs_tensor(&config, kind) || (layer > 0 && !kind.per_layer()) {
+                    continue;
+                }
+                let (rows, cols) = tensor_shape(&config, kind);
+                let (rows, cols) = (rows as usize, cols as usize);
+                let value = |rng: &mut Rng| match kind {
+                    TensorKind::RmsAtt | TensorKind::RmsFfn | TensorKind::RmsFinal => 1.0 + 0.2 * rng.uniform(),
+                    TensorKind::TokenEmbedding | TensorKind::OutputHead => rng.uniform(),
+                    _ => rng.uniform() * (3.0 / cols as f32).sqrt(),
+                };
+                let values = (0..rows * cols).map(|_| value(&mut rng)).collect();
+                tensors.push(TinyTensor { kind, layer, rows, cols, values });
+            }
+        }
+        tensors.sort_by_key(|tensor| (tensor.layer, tensor.kind));
+        Self { config, tensors }
+    }
+
+    /// The tensor of this role.
+    ///
+    /// # Panics
+    /// When the model has none.
+    pub fn tensor(&self, kind: TensorKind, layer: u32) -> &TinyTensor {
+        self.tensors.iter().find(|tensor| (tensor.kind, tensor.layer) == (kind, layer)).expect("a tensor of this role")
+    }
+
+    /// As GGUF, matrices in `encoding` (one of GGUF's), vectors in `F32`, without a vocabulary.
+    pub fn gguf(&self, encoding: Encoding) -> GgufWriter {
+        let mut writer = GgufWriter::default();
+        let config = &self.config;
+        writer.set("general.architecture", "llama").set("general.name", "tiny");
+        for (key, n) in [
+            ("llama.block_count", config.n_layers),
+            ("llama.context_length", config.seq_len),
+            ("llama.embedding_length", config.dim),
+            ("llama.feed_forward_length", config.hidden_dim),
+            ("llama.attention.head_count", config.n_heads),
+            ("llama.attention.head_count_kv", config.n_kv_heads),
+            ("llama.rope.dimension_count", config.rope_dim),
+        ] {
+            writer.set(key, Value::U32(n));
+        }
+        if config.n_heads * config.head_dim != config.dim {
+            writer.set("llama.attention.key_length", Value::U32(config.head_dim));
+        }
+        writer.set("llama.attention.layer_norm_rms_epsilon", Value::F32(config.norm_eps));
+        for tensor in &self.tensors {
+            let vector = tensor.rows == 1;
+            let encoding = if vector { Encoding::F32 } else { encoding };
+            let dims = [tensor.cols as u64, tensor.rows as u64];
+            let dims = if vector { &dims[..1] } else { &dims[..] };
+            let name = gguf_name(tensor.kind, tensor.layer);
+            writer.tensor(&name, dims, type_code(encoding), encode(&tensor.values, encoding));
+        }
+        writer
+    }
+}
+
+/// The name GGUF's llama architecture has for a tensor.
+pub fn gguf_name(kind: TensorKind, layer: u32) -> String {
+    let name = match kind {
+        TensorKind::TokenEmbedding => "token_embd",
+        TensorKind::OutputHead => "output",
+        TensorKind::RmsFinal => "output_norm",
+        TensorKind::RmsAtt => "attn_norm",
+        TensorKind::Wq => "attn_q",
+        TensorKind::Wk => "attn_k",
+        TensorKind::Wv => "attn_v",
+        TensorKind::Wo => "attn_output",
+        TensorKind::RmsFfn => "ffn_norm",
+        TensorKind::W1 => "ffn_gate",
+        TensorKind::W2 => "ffn_down",
+        TensorKind::W3 => "ffn_up",
+    };
+    if kind.per_layer() { format!("blk.{layer}.{name}.weight") } else { format!("{name}.weight") }
+}
+
+/// ggml's number of an encoding.
+///
+/// # Panics
+/// When GGUF has no such encoding.
+pub fn type_code(encoding: Encoding) -> u32 {
+    match encoding {
+        Encoding::F32 => 0,
+        Encoding::F16 => 1,
+        Encoding::Q4_0 => 2,
+        Encoding::Q4_1 => 3,
+        Encoding::Q8_0 => 8,
+        Encoding::BF16 => 30,
+        Encoding::Llama2cQ80 { .. } => panic!("not an encoding of GGUF"),
+    }
+}
+
+/// Quantises as plainly as can be: to nearest, scale from the largest magnitude (or the range, for `Q4_1`). Groups and
+/// blocks run over the values as they come.
+pub fn encode(values: &[f32], encoding: Encoding) -> Vec<u8> {
+    let mut out = Vec::new();
+    let largest = |values: &[f32]| values.iter().fold(0f32, |max, x| max.max(x.abs()));
+    let nibbles = |quants: Vec<u8>| -> Vec<u8> {
+        let (low, high) = quants.split_at(16);
+        low.iter().zip(high).map(|(low, high)| low | high << 4).collect()
+    };
+    let quant = |x: f32, scale: f32| if scale == 0.0 { 0.0 } else { (x / scale).round() };
+    match encoding {
+        Encoding::F32 => values.iter().for_each(|x| out.extend(x.to_le_bytes())),
+        Encoding::F16 => values.iter().for_each(|x| out.extend(f16::from_f32(*x).to_le_bytes())),
+        Encoding::BF16 => values.iter().for_each(|x| out.extend(bf16::from_f32(*x).to_le_bytes())),
+        Encoding::Q8_0 => {
+            for block in values.chunks(32) {
+                let scale = f16::from_f32(largest(block) / 127.0);
+                out.extend(scale.to_le_bytes());
+                out.extend(block.iter().map(|x| quant(*x, scale.to_f32()).clamp(-128.0, 127.0) as i8 as u8));
+            }
+        }
+        Encoding::Q4_0 => {
+            for block in values.chunks(32) {
+                let scale = f16::from_f32(largest(block) / 7.0);
+                out.extend(scale.to_le_bytes());
+                out.extend(nibbles(
+                    block.iter().map(|x| (quant(*x, scale.to_f32()) + 8.0).clamp(0.0, 15.0) as u8).collect(),
+                ));
+            }
+        }
+        Encoding::Q4_1 => {
+            for block in values.chunks(32) {
+                let (low, high) = block.iter().fold((f32::MAX, f32::MIN), |(l, h), x| (l.min(*x), h.max(*x)));
+                let (scale, low) = (f16::from_f32((high - low) / 15.0), f16::from_f32(low));
+                out.extend(scale.to_le_bytes());
+                out.extend(low.to_le_bytes());
+                let quants = block.iter().map(|x| quant(x - low.to_f32(), scale.to_f32()).clamp(0.0, 15.0) as u8);
+                out.extend(nibbles(quants.collect()));
+            }
+        }
+        Encoding::Llama2cQ80 { group } => {
+            let scales: Vec<f32> = values.chunks(group).map(|group| largest(group) / 127.0).collect();
+            for (group, scale) in values.chunks(group).zip(&scales) {
+                out.extend(group.iter().map(|x| quant(*x, *scale) as i8 as u8));
+            }
+            scales.iter().for_each(|scale| out.extend(scale.to_le_bytes()));
+        }
+    }
+    out
+}
