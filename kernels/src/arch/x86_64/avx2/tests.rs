@@ -90,3 +90,26 @@ fn lengths_that_do_not_fit() {
     }
     assert_eq!(kernels.panel(Format::Q8), Panel::R8);
 }
+
+/// Of two zeros the first one is the largest score, wherever the lanes put it; NaN is passed over.
+#[test]
+fn the_first_zero_is_the_largest() {
+    if Avx2::new().is_none() {
+        return;
+    }
+    for len in 2..80 {
+        for first in 0..len - 1 {
+            for (a, b) in [(0.0f32, -0.0f32), (-0.0, 0.0)] {
+                let mut x = vec![-1.0; len];
+                x[first + 1..].fill(b);
+                x[first] = a;
+                if first > 0 {
+                    x[first - 1] = f32::NAN;
+                }
+                // SAFETY: the CPU has the features, as `new` said.
+                let max = unsafe { super::vector::max_of(&x) };
+                assert_eq!(max.to_bits(), a.to_bits(), "{first} of {len}");
+            }
+        }
+    }
+}
