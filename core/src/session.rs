@@ -305,10 +305,31 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
         pipsqueak_kernels::slice::part(self.buf.x, last * dim, dim)
     }
 
+    /// What the stage `done`, just ended by [`Self::step_stage`], hands to the product that follows, `[rows][cols]`, and
+    /// `cols`: after a norm the normalised rows, after [`Stage::AttQuantise`] attention's result, after [`Stage::Gate`] the
+    /// gated unit. Empty for other stages. For looking inside, and for weighing a matrix's columns by what they see.
+    pub fn product_input(&self, done: Stage) -> (&[f32], usize) {
+        let config = self.image.config();
+        let (dim, hidden) = (config.dim as usize, config.hidden_dim as usize);
+        let (data, rows, cols) = match done {
+            Stage::AttNorm | Stage::FfnNorm => (&*self.buf.xb, self.n, dim),
+            Stage::AttQuantise => (&*self.buf.xb, self.n, config.q_dim()),
+            Stage::Gate => (&*self.buf.wide, self.n, hidden),
+            Stage::FinalNorm => (&*self.buf.xb, self.rows, dim),
+            _ => (&[][..], 0, 0),
+        };
+        (pipsqueak_kernels::slice::part(data, 0, rows * cols), cols)
+    }
+
     /// Feeds all of `tokens`, batch by batch; afterwards [`Self::logits`] are those of the last. On an error the cache is
     /// as it was.
     pub fn prefill(&mut self, tokens: &[u32]) -> Result<(), SessionError> {
         self.feed_all(tokens, Want::Last, |_, _| {})
+    }
+
+    /// Feeds all of `tokens` without computing any logits. On an error the cache is as it was.
+    pub fn fill(&mut self, tokens: &[u32]) -> Result<(), SessionError> {
+        self.feed_all(tokens, Want::Nothing, |_, _| {})
     }
 
     /// Feeds all of `tokens` and calls `each` with the index of every token and its logits, `[vocab_size]`.

@@ -2,6 +2,17 @@
 //!
 //! It is a library so that a firmware's `build.rs` can import and pack a model too.
 
+pub mod args;
+pub mod boards;
+pub mod boxed;
+pub mod cmd;
+pub mod engine;
+pub mod failure;
 pub mod import;
+pub mod machine;
+pub mod model;
+pub mod output;
+pub mod pack;
+pub mod pool;
 pub mod source;
 pub mod vocab;

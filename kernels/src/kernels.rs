@@ -108,6 +108,12 @@ pub trait Kernels: Sync {
         scalar::store_i8(x, out)
     }
 
+    /// Runs this set's int8 multiply instruction from registers for `rounds` rounds, as fast as the core goes, and returns
+    /// how many multiply-adds that were: the ceiling that products are measured against.
+    fn peak(&self, rounds: usize) -> usize {
+        scalar::peak(rounds)
+    }
+
     /// See [`scalar::att_scores`].
     fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
         scalar::att_scores(query, keys, scale, out)

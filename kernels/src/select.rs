@@ -1,6 +1,6 @@
 //! Choosing a kernel set: the best this machine runs, all it runs, or one by name.
 
-use crate::{Kernels, Scalar};
+use crate::{Kernels, Panel, Scalar};
 
 /// The names of all kernel sets of this architecture, best first, whether or not this CPU runs them.
 pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
@@ -10,6 +10,14 @@ pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
 } else {
     &["scalar"]
 };
+
+/// Every kernel set of every architecture with its panel for quantised matrices, to pack images for other machines.
+pub const EVERYWHERE: [(&str, Panel); 3] = [("scalar", Panel::R1), ("neon", Panel::R4), ("avx2", Panel::R8)];
+
+/// The panel of the set called `name`, of whatever architecture.
+pub fn panel_of(name: &str) -> Option<Panel> {
+    EVERYWHERE.iter().find(|(known, _)| *known == name).map(|(_, panel)| *panel)
+}
 
 /// The set called `name`, if this CPU runs it.
 pub fn by_name(name: &str) -> Option<&'static dyn Kernels> {

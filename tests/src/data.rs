@@ -19,7 +19,7 @@ pub fn smollm2() -> Option<Vec<u8>> {
         return Some(fs::read(&path).unwrap_or_else(|error| panic!("PIPSQUEAK_SMOLLM2 = {path:?}: {error}")));
     }
     let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home)?;
+    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).unwrap_or_default();
     let path = cache.join("pipsqueak/SmolLM2-135M-Instruct.Q4_1.gguf");
     let bytes = fs::read(&path).ok();
     if bytes.is_none() {

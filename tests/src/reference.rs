@@ -315,3 +315,51 @@ fn matmul(w: &[f32], rows: usize, x: &[f64], n: usize) -> Vec<f64> {
     });
     (0..n).flat_map(|t| by_row.iter().skip(t).step_by(n).copied()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rng::Rng;
+
+    /// Odd sizes, tiles that are not full, and one product large enough for threads.
+    #[test]
+    fn matmul_is_a_sum_in_order() {
+        let mut rng = Rng::new(3);
+        for (rows, k, n) in [(1, 1, 1), (3, 5, 1), (7, 2, 8), (5, 33, 9), (2, 4, 17), (701, 700, 9)] {
+            let w: Vec<f32> = (0..rows * k).map(|_| rng.uniform()).collect();
+            let x: Vec<f64> = (0..n * k).map(|_| rng.uniform().into()).collect();
+            let dot = |t: usize, r: usize| (0..k).fold(0.0, |sum, i| sum + f64::from(w[r * k + i]) * x[t * k + i]);
+            let want: Vec<f64> = (0..n * rows).map(|i| dot(i / rows, i % rows)).collect();
+            assert!(matmul(&w, rows, &x, n) == want, "{rows} x {k}, {n} tokens");
+        }
+    }
+
+    /// Values from tables of the functions.
+    #[test]
+    fn activations() {
+        let close = |function, x: f64, want: f64| {
+            let got = activation(function, x);
+            assert!((got - want).abs() < 1e-6, "{function:?}({x}) = {got}, not {want}");
+        };
+        for (x, silu, gelu, relu) in [
+            (-1.0, -0.268_941_4, -0.158_808_0, 0.0),
+            (0.0, 0.0, 0.0, 0.0),
+            (1.0, 0.731_058_6, 0.841_192_0, 1.0),
+            (3.0, 2.857_722_4, 2.996_362_6, 3.0),
+        ] {
+            close(Activation::Silu, x, silu);
+            close(Activation::Gelu, x, gelu);
+            close(Activation::Relu, x, relu);
+        }
+    }
+
+    #[test]
+    fn rmsnorm_by_hand() {
+        let out = rmsnorm(&[3.0, 4.0, 0.0, 0.0], &[1.0, 2.0], 0.0);
+        let scale = 1.0 / 12.5f64.sqrt();
+        assert!((out[0] - 3.0 * scale).abs() < 1e-15 && (out[1] - 8.0 * scale).abs() < 1e-15);
+        assert!(out[2].is_nan(), "no epsilon, no norm of zero");
+        assert_eq!(rmsnorm(&[0.0; 2], &[1.0; 2], 1e-5), [0.0; 2]);
+        assert_eq!(rmsnorm(&[1.0; 2], &[1.0; 2], 3.0), [0.5; 2]);
+    }
+}

@@ -177,6 +177,12 @@ fn gguf_rope_scaling() {
     let (_, _, scaling, found) = factors(&values).unwrap();
     assert_eq!((scaling, found.as_slice()), (RopeScaling::Factors, values.as_slice()));
     assert!(matches!(factors(&values[1..]), Err(ImportError::Shape { .. })));
+    // Two ways to stretch at once.
+    let both = with(|w| {
+        w.tensor("rope_freqs.weight", &[8], 0, encode(&values, Encoding::F32));
+        w.set("llama.rope.scaling.factor", Value::F32(2.0))
+    });
+    assert!(matches!(both, Err(ImportError::Unsupported { .. })));
     for bad in [0.0, -1.0, f32::NAN, f32::INFINITY] {
         let values = [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, bad];
         assert!(matches!(factors(&values), Err(ImportError::BadValue { .. })));
@@ -242,8 +248,8 @@ fn gguf_refusals_by_name() {
             w.tensor_mut("blk.1.attn_k.weight").dims = vec![32, 64];
             w
         }),
-        ("shape [2, 32, 64]", |w| {
-            w.tensor_mut("blk.1.attn_k.weight").dims = vec![64, 32, 2];
+        ("shape [2, 16, 64]", |w| {
+            w.tensor_mut("blk.1.attn_k.weight").dims = vec![64, 16, 2];
             w
         }),
         ("not a multiple of 32", |w| {
@@ -482,6 +488,9 @@ fn a_tokenizer_of_its_own() {
     let mut writer = GgufWriter::default();
     bpe(&mut writer);
     assert_eq!(import::open(&bytes, Some(&writer.bytes())).unwrap().vocab, Some(vocab(bpe).unwrap()));
+    let other = TinyModel::random(Config { vocab_size: 299, ..tiny_config() }, 1).llama2c_v0();
+    let error = import::open(&other, Some(&writer.bytes())).unwrap_err();
+    assert_eq!(error, ImportError::VocabSize { tokens: 300, rows: 299 });
 }
 
 #[test]

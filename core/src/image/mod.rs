@@ -236,6 +236,11 @@ pub enum Text {
     ChatTemplate = 4,
 }
 
+impl Text {
+    /// Every text.
+    pub const ALL: [Self; 4] = [Self::Name, Self::Licence, Self::Origin, Self::ChatTemplate];
+}
+
 /// One tensor of the directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -333,6 +338,7 @@ pub struct Image<'a> {
     directory: &'a [[u8; ENTRY_BYTES]],
     rope: &'a [u32],
     vocab: Option<Vocab<'a>>,
+    vocab_bytes: &'a [u8],
     text: &'a [u8],
     golden: &'a [u32],
 }
@@ -361,12 +367,14 @@ impl<'a> Image<'a> {
             return Err(bad(Part::Rope));
         }
         let golden = cast::<u32>(section(bytes, golden, Part::Golden)?).ok_or(bad(Part::Golden))?;
+        let vocab_bytes = section(bytes, vocab, Part::Vocabulary)?;
         let image = Self {
             bytes,
             header,
             directory,
             rope,
-            vocab: open_vocab(section(bytes, vocab, Part::Vocabulary)?, header.config.vocab_size)?,
+            vocab: open_vocab(vocab_bytes, header.config.vocab_size)?,
+            vocab_bytes,
             text: section(bytes, text, Part::Text)?,
             golden,
         };
@@ -401,6 +409,11 @@ impl<'a> Image<'a> {
     /// The vocabulary; `None` when the image has none and only takes token ids.
     pub const fn vocab(&self) -> Option<Vocab<'a>> {
         self.vocab
+    }
+
+    /// The vocabulary's section as stored; empty when there is none.
+    pub const fn vocab_bytes(&self) -> &'a [u8] {
+        self.vocab_bytes
     }
 
     /// A text, if the image carries it.

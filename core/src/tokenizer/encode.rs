@@ -1,9 +1,10 @@
 //! Text to tokens, in slices of bounded work.
 
 use super::error::EncodeError;
-use super::merge::{MAX_WORD, NO_PAIR, SCRATCH_PER_BYTE, Symbol, Word};
+use super::merge::{MAX_WORD, SCRATCH_PER_BYTE, Word};
 use super::pretokenize::Cutter;
-use super::vocab::{Piece, Vocab, VocabModel};
+use super::source::Source;
+use super::vocab::{Vocab, VocabModel};
 
 /// What to do with special tokens.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -65,7 +66,8 @@ enum Phase {
 ///
 /// Special tokens cut the text into fragments: at each place the longest name wins, from left to right. A fragment is
 /// one word for SentencePiece (with a space before it, if the vocabulary asks for it); for BPE the pre-tokenizer cuts it.
-/// In each word the best pair is merged until there is none; of equals the leftmost.
+/// In each word the best pair is merged until there is none; of equals the leftmost. SentencePiece's mark U+2581 has no
+/// meaning in a text: a space is a space and U+2581 is U+2581, so that decoding gives back what was encoded.
 ///
 /// Sources: Sennrich et al. 2016, arXiv:1508.07909 (BPE); Kudo & Richardson 2018, arXiv:1808.06226 (SentencePiece).
 ///
@@ -81,7 +83,6 @@ enum Phase {
 ///     Ok(out.get(..tokens).unwrap_or_default())
 /// }
 /// ```
-#[derive(Debug)]
 pub struct Encoder<'a> {
     vocab: Vocab<'a>,
     text: &'a str,
@@ -307,111 +308,6 @@ impl<'a> Encoder<'a> {
     }
 }
 
-/// A word's bytes and the vocabulary that says which of its pairs merge.
-struct Source<'s> {
-    vocab: &'s Vocab<'s>,
-    text: &'s str,
-    /// SentencePiece's space stands before the text, as position 0.
-    space: bool,
-}
-
-impl<'s> Source<'s> {
-    fn new(vocab: &'s Vocab<'s>, text: &'s str) -> Self {
-        let space = vocab.model() == VocabModel::SentencePiece { add_space_prefix: true };
-        Self { vocab, text, space }
-    }
-
-    fn len(&self) -> usize {
-        self.text.len() + usize::from(self.space)
-    }
-
-    /// The bytes at `start..start + len`.
-    fn piece(&self, start: usize, len: usize) -> Piece<'s> {
-        let space = self.space && start == 0 && len != 0;
-        let from = start - usize::from(self.space && start != 0);
-        let bytes = self.text.as_bytes().get(from..).unwrap_or_default();
-        Piece { space, bytes: bytes.get(..len - usize::from(space)).unwrap_or(bytes) }
-    }
-
-    /// The symbol that begins at `start` before any merge: a byte for BPE, a character for SentencePiece.
-    fn first_symbol(&self, start: usize) -> Symbol {
-        if let VocabModel::Bpe(_) = self.vocab.model() {
-            let byte = self.text.as_bytes().get(start);
-            return Symbol { start, len: 1, token: byte.and_then(|&byte| self.vocab.byte_id(byte)) };
-        }
-        let len = if self.space && start == 0 {
-            1
-        } else {
-            let rest = self.text.get(start - usize::from(self.space)..);
-            rest.and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8)
-        };
-        Symbol { start, len, token: self.vocab.find(self.piece(start, len)) }
-    }
-
-    /// Key and token of a pair, if it merges.
-    fn join(&self, left: Symbol, right: Symbol) -> Option<(u32, u32)> {
-        if let VocabModel::Bpe(_) = self.vocab.model() {
-            return self.vocab.merge(left.token?, right.token?);
-        }
-        let token = self.vocab.find(self.piece(left.start, left.len + right.len))?;
-        Some((score_key(self.vocab.score(token)?), token))
-    }
-
-    fn key(&self, left: Option<Symbol>, right: Option<Symbol>) -> u32 {
-        left.zip(right).and_then(|(left, right)| self.join(left, right)).map_or(NO_PAIR, |(key, _)| key)
-    }
-
-    /// Writes the symbol at `start` and the key of the pair that it completes; returns where the next begins.
-    fn fill(&self, word: &mut Word<'_>, start: usize) -> usize {
-        let symbol = self.first_symbol(start);
-        word.put(symbol);
-        let end = start + symbol.len;
-        (start..end).for_each(|at| word.set_key(at, NO_PAIR));
-        if let Some(before) = word.before(start, |id| self.vocab.token_len(id)) {
-            word.set_key(before.start, self.key(Some(before), Some(symbol)));
-        }
-        end
-    }
-
-    /// Merges the pair at `start`.
-    fn merge(&self, word: &mut Word<'_>, start: usize) {
-        let token_len = |id| self.vocab.token_len(id);
-        let pair = word.at(start, token_len).and_then(|left| Some((left, word.at(start + left.len, token_len)?)));
-        let Some((left, right)) = pair else { return word.update(start, NO_PAIR) };
-        let Some((_, token)) = self.join(left, right) else { return word.update(start, NO_PAIR) };
-        let merged = Symbol { start, len: left.len + right.len, token: Some(token) };
-        word.put(merged);
-        word.update(right.start, NO_PAIR);
-        let next = word.at(start + merged.len, token_len);
-        word.update(start, self.key(Some(merged), next));
-        if let Some(before) = word.before(start, token_len) {
-            word.update(before.start, self.key(Some(before), Some(merged)));
-        }
-    }
-
-    /// A character without a token: its byte tokens, else the unknown token; returns how many bytes went unspelled.
-    fn spell(&self, symbol: Symbol, push: &mut impl FnMut(u32)) -> usize {
-        let piece = self.piece(symbol.start, symbol.len);
-        let bytes = || piece.space.then_some(b' ').into_iter().chain(piece.bytes.iter().copied());
-        let bpe = matches!(self.vocab.model(), VocabModel::Bpe(_));
-        if bytes().all(|byte| self.vocab.byte_id(byte).is_some()) {
-            bytes().filter_map(|byte| self.vocab.byte_id(byte)).for_each(push);
-            0
-        } else if let Some(unknown) = self.vocab.unknown().filter(|_| !bpe) {
-            push(unknown);
-            0
-        } else {
-            symbol.len
-        }
-    }
-}
-
-/// Scores as keys: the higher the score, the lower the key; never [`NO_PAIR`], as no score is NaN.
-fn score_key(score: f32) -> u32 {
-    let bits = (score + 0.0).to_bits(); // -0 and +0 are equals
-    if bits >> 31 == 0 { !(bits | 1 << 31) } else { bits }
-}
-
 impl Vocab<'_> {
     /// Turns a whole text into tokens; returns how many `out` begins with.
     ///
@@ -429,18 +325,5 @@ impl Vocab<'_> {
         let mut encoder = Encoder::new(*self, text, options, out, scratch)?;
         while encoder.step(u32::MAX)? == Progress::More {}
         Ok(encoder.len())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn keys_fall_as_scores_rise() {
-        let scores = [f32::INFINITY, 1e30, 1.0, 1e-40, 0.0, -1e-40, -1.0, -2.0, f32::MIN, f32::NEG_INFINITY];
-        assert!(scores.is_sorted_by_key(|&score| score_key(score)));
-        assert_eq!(score_key(0.0), score_key(-0.0));
-        assert!(scores.iter().all(|&score| score_key(score) < NO_PAIR));
     }
 }

@@ -16,6 +16,7 @@ mod error;
 pub mod layout;
 mod merge;
 mod pretokenize;
+mod source;
 mod tables;
 mod unicode;
 #[rustfmt::skip]

@@ -1,6 +1,7 @@
 //! The vocabulary as a checked view over bytes that stay where they are.
 
 use core::cmp::Ordering;
+use core::fmt;
 
 use super::error::VocabError;
 use super::pretokenize::PreTokenizer;
@@ -67,7 +68,7 @@ pub enum VocabModel {
 ///
 /// A small value (a dozen slices), free to copy; nothing is built in RAM. [`Vocab::new`] reads all of the section once
 /// and checks every offset, length, id and order, so that nothing later can fail.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Vocab<'a> {
     pub(super) model: VocabModel,
     pub(super) vocab_size: u32,
@@ -89,6 +90,15 @@ pub struct Vocab<'a> {
     pub(super) special_starts: [u32; 8],
     pub(super) has_user_defined: bool,
     pub(super) max_token_bytes: usize,
+}
+
+impl fmt::Debug for Vocab<'_> {
+    /// The head figures; the tables would fill screens.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut out = f.debug_struct("Vocab");
+        out.field("model", &self.model).field("vocab_size", &self.vocab_size).field("merges", &self.merges.len());
+        out.field("bos", &self.bos).field("eos", &self.eos).field("unknown", &self.unknown).finish_non_exhaustive()
+    }
 }
 
 impl<'a> Vocab<'a> {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use pipsqueak::tokenizer::{
     DecodeError, Decoder, EncodeError, EncodeOptions, Encoder, Progress, TokenKind, Vocab, max_tokens, scratch_len,
 };
-use pipsqueak_cli::vocab::{PreTokenizer, VocabSource, build};
+use pipsqueak_cli::vocab::{self, PreTokenizer, VocabSource, build};
 use proptest::prelude::*;
 
 const PLAIN: EncodeOptions = EncodeOptions { add_bos: false, parse_special: false };
@@ -34,23 +34,25 @@ const TEXTS: &[&str] = &[
     "▁a▁ <0x41>",
 ];
 
-fn vocab(section: &[u8]) -> Vocab<'_> {
+fn open(section: &[u8]) -> Vocab<'_> {
     Vocab::new(section).unwrap()
 }
 
 fn encode(vocab: Vocab<'_>, text: &str, options: EncodeOptions) -> Vec<u32> {
-    let mut out = vec![0; max_tokens(text.len())];
-    let mut scratch = vec![0; scratch_len(text.len())];
-    let len = vocab.encode(text, options, &mut out, &mut scratch).unwrap();
-    out.truncate(len);
-    out
+    vocab::encode(&vocab, text, options).unwrap()
 }
 
+/// The bytes of these tokens, which the heap's and the caller's buffers must agree on.
 fn decode(vocab: Vocab<'_>, ids: &[u32], special: bool) -> Vec<u8> {
-    let Err(DecodeError::OutputTooSmall { need, got: 0 }) = vocab.decode(ids, special, &mut []) else { return vec![] };
-    let mut out = vec![0; need];
-    assert_eq!(vocab.decode(ids, special, &mut out), Ok(need));
-    out
+    let text = vocab::decode(&vocab, ids, special).unwrap();
+    let mut out = vec![0; text.len()];
+    assert_eq!(vocab.decode(ids, special, &mut out), Ok(text.len()));
+    assert_eq!(out, text);
+    if let Some(short) = text.len().checked_sub(1) {
+        let error = DecodeError::OutputTooSmall { need: text.len(), got: short };
+        assert_eq!(vocab.decode(ids, special, &mut out[..short]), Err(error));
+    }
+    text
 }
 
 /// Every made vocabulary.
@@ -65,11 +67,11 @@ fn small() -> Vec<VocabSource> {
 
 fn matches_the_reference(source: &VocabSource, section: &[u8], text: &str) {
     for options in [PLAIN, SPECIAL] {
-        let ids = encode(vocab(section), text, options);
+        let ids = encode(open(section), text, options);
         assert_eq!(ids, naive::encode(source, text, options.parse_special), "{text:?}, {options:?}");
-        let back = decode(vocab(section), &ids, options.parse_special);
+        let back = decode(open(section), &ids, options.parse_special);
         assert_eq!(String::from_utf8_lossy(&back), text, "{options:?}");
-        assert_eq!(streamed(vocab(section), &ids, options.parse_special), text);
+        assert_eq!(streamed(open(section), &ids, options.parse_special), text);
     }
 }
 
@@ -118,7 +120,7 @@ proptest! {
 fn stories260k_knows_once_upon_a_time() {
     let Some(source) = models::stories260k() else { return };
     let section = build(&source).unwrap();
-    let vocab = vocab(&section);
+    let vocab = open(&section);
     assert_eq!((vocab.vocab_size(), vocab.bos(), vocab.eos(), vocab.add_bos()), (512, Some(1), Some(2), true));
     let with_bos = EncodeOptions { add_bos: true, parse_special: false };
     assert_eq!(encode(vocab, "Once upon a time", with_bos), [1, 403, 407, 261, 378]);
@@ -133,9 +135,9 @@ fn a_long_text_is_one_word_and_comes_back() {
     let (Some(source), Some(text)) = (models::stories260k(), models::data("tinystories.txt")) else { return };
     let section = build(&source).unwrap();
     let text = std::str::from_utf8(&text).unwrap();
-    let ids = encode(vocab(&section), text, PLAIN);
+    let ids = encode(open(&section), text, PLAIN);
     assert!(ids.len() < text.len() * 2 / 3, "{} tokens", ids.len());
-    assert!(decode(vocab(&section), &ids, false) == text.as_bytes());
+    assert!(decode(open(&section), &ids, false) == text.as_bytes());
     // Stories do not touch each other: the tokens of the first part are the first tokens.
     let cut = text.find(". ").unwrap() + 1;
     assert!(ids.starts_with(&naive::encode(&source, &text[..cut], false)));
@@ -147,7 +149,7 @@ fn one_endless_word_is_merged_in_good_time() {
         let section = build(&source).unwrap();
         let text = "the".repeat(100_000);
         let start = Instant::now();
-        assert!(decode(vocab(&section), &encode(vocab(&section), &text, PLAIN), false) == text.as_bytes());
+        assert!(decode(open(&section), &encode(open(&section), &text, PLAIN), false) == text.as_bytes());
         // A fraction of a second; minutes if it were quadratic.
         assert!(start.elapsed() < Duration::from_secs(20), "{:?}", start.elapsed());
     }
@@ -158,11 +160,11 @@ fn slices_of_any_size_give_the_same_tokens() {
     for source in small() {
         let section = build(&source).unwrap();
         let text = TEXTS.concat();
-        let expected = encode(vocab(&section), &text, SPECIAL);
+        let expected = encode(open(&section), &text, SPECIAL);
         for budget in [0, 1, 2, 3, 17, 1000] {
             let mut out = vec![0; max_tokens(text.len())];
             let mut scratch = vec![0; scratch_len(text.len())];
-            let mut encoder = Encoder::new(vocab(&section), &text, SPECIAL, &mut out, &mut scratch).unwrap();
+            let mut encoder = Encoder::new(open(&section), &text, SPECIAL, &mut out, &mut scratch).unwrap();
             let mut steps = 1;
             while encoder.step(budget).unwrap() == Progress::More {
                 steps += 1;
@@ -176,7 +178,7 @@ fn slices_of_any_size_give_the_same_tokens() {
 #[test]
 fn control_tokens_come_from_text_only_when_asked_for() {
     let section = build(&models::small_bpe(PreTokenizer::Gpt2, 0, true)).unwrap();
-    let vocab = vocab(&section);
+    let vocab = open(&section);
     assert_eq!(encode(vocab, "<|im_start|><|im_[note]", SPECIAL), [1, 2, 3]);
     let plain = encode(vocab, "<|im_start|><|im_[note]", PLAIN);
     assert!(plain.len() > 3 && plain.ends_with(&[3]) && !plain.contains(&1) && !plain.contains(&2));
@@ -195,8 +197,8 @@ fn of_equal_tokens_the_lowest_id_is_found() {
     let section = build(&source).unwrap();
     let first = source.tokens.iter().position(|token| token.bytes == b"the").unwrap();
     assert!(first + 2 < source.tokens.len());
-    assert_eq!(vocab(&section).token_id(b"the"), Some(first as u32));
-    assert_eq!(vocab(&section).token_id(b"unused"), None);
+    assert_eq!(open(&section).token_id(b"the"), Some(first as u32));
+    assert_eq!(open(&section).token_id(b"unused"), None);
 }
 
 #[test]
@@ -206,8 +208,8 @@ fn four_byte_ids_give_the_same_tokens_as_two_byte_ids() {
     let wide = build(&models::small_bpe(PreTokenizer::Gpt2, padding, true)).unwrap();
     for text in TEXTS {
         let moved = |id: u32| if id < 4 { id } else { id + padding as u32 };
-        let expected: Vec<u32> = encode(vocab(&narrow), text, SPECIAL).into_iter().map(moved).collect();
-        assert_eq!(encode(vocab(&wide), text, SPECIAL), expected, "{text:?}");
+        let expected: Vec<u32> = encode(open(&narrow), text, SPECIAL).into_iter().map(moved).collect();
+        assert_eq!(encode(open(&wide), text, SPECIAL), expected, "{text:?}");
     }
 }
 
@@ -215,12 +217,12 @@ fn four_byte_ids_give_the_same_tokens_as_two_byte_ids() {
 fn what_cannot_be_spelled_is_left_out_and_counted_or_unknown() {
     let section = build(&models::small_bpe(PreTokenizer::Gpt2, 0, false)).unwrap();
     let (mut out, mut scratch) = ([0; 64], [0; 64]);
-    let mut encoder = Encoder::new(vocab(&section), "a🦀b", PLAIN, &mut out, &mut scratch).unwrap();
+    let mut encoder = Encoder::new(open(&section), "a🦀b", PLAIN, &mut out, &mut scratch).unwrap();
     assert_eq!(encoder.step(u32::MAX), Ok(Progress::Done));
     assert_eq!((encoder.len(), encoder.unspelled_bytes()), (5, 1));
 
     let section = build(&models::small_sentencepiece(false, false)).unwrap();
-    let ids = encode(vocab(&section), "a🦀b", PLAIN);
+    let ids = encode(open(&section), "a🦀b", PLAIN);
     assert_eq!((ids.len(), ids[1]), (3, 0));
 }
 
@@ -229,17 +231,17 @@ fn buffers_that_are_too_small_are_errors_with_the_size_that_would_do() {
     for source in small() {
         let section = build(&source).unwrap();
         let text = "Once upon a time there was <user>";
-        let expected = encode(vocab(&section), text, PLAIN);
+        let expected = encode(open(&section), text, PLAIN);
         let mut scratch = vec![0; scratch_len(text.len())];
         for room in 0..expected.len() {
             let mut out = vec![0; room];
             let error = EncodeError::OutputTooSmall { need: expected.len(), got: room };
-            assert_eq!(vocab(&section).encode(text, PLAIN, &mut out, &mut scratch), Err(error));
+            assert_eq!(open(&section).encode(text, PLAIN, &mut out, &mut scratch), Err(error));
             assert_eq!(out, expected[..room]);
         }
         let (mut out, mut got) = (vec![0; 64], 0);
         loop {
-            match vocab(&section).encode(text, PLAIN, &mut out, &mut vec![0; got]) {
+            match open(&section).encode(text, PLAIN, &mut out, &mut vec![0; got]) {
                 Err(EncodeError::ScratchTooSmall { need, got: found }) => {
                     assert!(found == got && need > got && need <= scratch_len(text.len()), "{need} {got}");
                     got = need;
@@ -250,16 +252,16 @@ fn buffers_that_are_too_small_are_errors_with_the_size_that_would_do() {
     }
     let section = build(&models::small_bpe(PreTokenizer::Gpt2, 0, true)).unwrap();
     let with_bos = EncodeOptions { add_bos: true, parse_special: false };
-    assert_eq!(vocab(&section).encode("", with_bos, &mut [], &mut []), Err(EncodeError::NoBos));
-    let unknown = DecodeError::UnknownToken { id: 1 << 30, vocab_size: vocab(&section).vocab_size() };
-    assert_eq!(vocab(&section).decode(&[1 << 30], false, &mut []), Err(unknown));
+    assert_eq!(open(&section).encode("", with_bos, &mut [], &mut []), Err(EncodeError::NoBos));
+    let unknown = DecodeError::UnknownToken { id: 1 << 30, vocab_size: open(&section).vocab_size() };
+    assert_eq!(open(&section).decode(&[1 << 30], false, &mut []), Err(unknown));
 }
 
 /// Every part is whole characters, and broken bytes become U+FFFD where they stand.
 #[test]
 fn streaming_holds_back_what_is_not_yet_a_character() {
     let section = build(&models::small_sentencepiece(true, true)).unwrap();
-    let vocab = vocab(&section);
+    let vocab = open(&section);
     let id = |byte| vocab.byte_id(byte).unwrap();
     let mut decoder = Decoder::new(vocab, false);
     let parts = |decoder: &mut Decoder<'_>, bytes: &[u8]| {
@@ -281,7 +283,7 @@ fn streaming_holds_back_what_is_not_yet_a_character() {
 #[test]
 fn the_added_space_and_no_other_is_taken_away() {
     let section = build(&models::small_sentencepiece(true, true)).unwrap();
-    let vocab = vocab(&section);
+    let vocab = open(&section);
     let space = vocab.token_id(b" ").unwrap();
     assert_eq!(decode(vocab, &[1, space, space, space], false), b"  ");
     assert_eq!(decode(vocab, &[space, 1, space, space], false), b" ");

@@ -19,6 +19,8 @@ const TYPES_KEY: &str = "tokenizer.ggml.token_type";
 const STOP_NAMES: [&[u8]; 5] = [b"<|im_end|>", b"<|eot_id|>", b"<|end|>", b"<end_of_turn>", b"<|endoftext|>"];
 
 /// Reads the vocabulary; `None` where the file says that it has none.
+///
+/// `add_eos_token` is not read: a text that is to be continued must not be ended.
 pub(super) fn read(metadata: &Metadata<'_>) -> Result<Option<VocabSource>, ImportError> {
     let model = match metadata.str(MODEL_KEY)? {
         None if metadata.has(TOKENS_KEY) => return Err(ImportError::MissingKey { key: MODEL_KEY.into() }),

@@ -1,0 +1,166 @@
+//! `eval`: how well a model predicts a text.
+
+use pipsqueak::{Session, Vocab};
+use serde::Serialize;
+
+use super::print;
+use crate::{
+    args::{EngineArgs, EvalArgs},
+    engine,
+    failure::Failure,
+    pool::with_team,
+};
+
+/// The line that separates documents.
+const SEPARATOR: &str = "<|endoftext|>";
+/// Context when `--ctx` is not given.
+const CONTEXT: u32 = 512;
+
+#[derive(Serialize)]
+struct Report {
+    perplexity: f64,
+    bits_per_char: f64,
+    tokens: usize,
+    chars: usize,
+}
+
+/// What was scored so far.
+#[derive(Default)]
+struct Score {
+    nats: f64,
+    tokens: usize,
+    bytes: usize,
+    chars: usize,
+}
+
+impl Score {
+    /// Counts the prediction of `id` from `logits`.
+    fn add(&mut self, logits: &[f32], id: u32, vocab: &Vocab<'_>) {
+        self.nats -= log_probability(logits, id);
+        self.tokens += 1;
+        let bytes = vocab.token_bytes(id).unwrap_or_default();
+        self.bytes += bytes.len();
+        self.chars += bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
+    }
+}
+
+/// Natural logarithm of the softmax probability of `id`, in `f64`.
+fn log_probability(logits: &[f32], id: u32) -> f64 {
+    let max = logits.iter().fold(f32::NEG_INFINITY, |max, x| max.max(*x));
+    let sum: f64 = logits.iter().map(|x| f64::from(x - max).exp()).sum();
+    f64::from(logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY) - max) - sum.ln()
+}
+
+pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
+    let text = engine::read_text(&args.text)?;
+    let kernels = engine::kernels(args.engine.kernels.as_deref())?;
+    let model = engine::open(&args.model, kernels, args.engine.threads)?;
+    let image = model.image()?;
+    let vocab = engine::vocab(&image)?;
+    let threads = engine::threads(args.engine.threads, &image);
+    let ctx = args.engine.ctx.unwrap_or(CONTEXT.min(image.config().seq_len));
+    let engine_args = EngineArgs { ctx: Some(ctx), ..args.engine.clone() };
+    let ctx = ctx as usize;
+    let windows = if args.documents { documents(&text, &vocab, ctx)? } else { windows(&text, &vocab, ctx)? };
+    let plan = engine::plan(&engine_args, &image, ctx, usize::MAX, threads)?;
+    let mut arenas = engine::Arenas::new(&plan)?;
+    let bar = engine::bar(windows.len() as u64, "eval", "{pos}/{len}");
+    let score = with_team(threads, |team| {
+        let mut session = arenas.session(&image, kernels, team, &plan)?;
+        let mut score = Score::default();
+        for window in &windows {
+            score_window(&mut session, window, &vocab, &mut score)?;
+            bar.inc(1);
+        }
+        Ok::<_, Failure>(score)
+    })?;
+    bar.finish_and_clear();
+    let report = Report {
+        perplexity: (score.nats / score.tokens as f64).exp(),
+        bits_per_char: score.nats / std::f64::consts::LN_2 / score.chars.max(1) as f64,
+        tokens: score.tokens,
+        chars: score.chars,
+    };
+    if args.json {
+        return print(&(serde_json::to_string(&report).map_err(Failure::new)? + "\n"));
+    }
+    print(&format!(
+        "perplexity {:.4}\nbits per character {:.4}\ntokens scored {}\ncharacters scored {}\n",
+        report.perplexity, report.bits_per_char, report.tokens, report.chars
+    ))
+}
+
+/// A stretch of tokens whose tail is scored.
+struct Window {
+    ids: Vec<u32>,
+    /// Position of the first token whose prediction of the next one counts.
+    first: usize,
+}
+
+/// llama-perplexity's count: whole windows of `ctx`, the second half of each scored; BOS takes the first place of a
+/// window where the model expects one.
+fn windows(text: &str, vocab: &Vocab<'_>, ctx: usize) -> Result<Vec<Window>, Failure> {
+    if ctx < 4 {
+        return Err(Failure::usage(format_args!("--ctx {ctx}: windows of at least 4 tokens have a half to score")));
+    }
+    let ids = engine::encode(vocab, text, vocab.add_bos(), false)?;
+    if ids.len() < ctx {
+        let len = ids.len();
+        return Err(Failure::new(format_args!("the text has {len} tokens, one window needs {ctx}: lower --ctx")));
+    }
+    let bos = vocab.bos().filter(|_| vocab.add_bos());
+    Ok(ids
+        .chunks_exact(ctx)
+        .map(|chunk| {
+            let mut ids = chunk.to_vec();
+            if let Some(bos) = bos {
+                ids[0] = bos;
+            }
+            Window { ids, first: ctx / 2 }
+        })
+        .collect())
+}
+
+/// Every document from BOS on, cut at `ctx`, all its tokens scored.
+fn documents(text: &str, vocab: &Vocab<'_>, ctx: usize) -> Result<Vec<Window>, Failure> {
+    let bos = vocab.bos().or(vocab.eos());
+    let bos = bos.ok_or_else(|| Failure::new("the vocabulary has no BOS token to start documents with"))?;
+    let mut windows = Vec::new();
+    let mut document = String::new();
+    let lines = text.lines().chain([SEPARATOR]);
+    for line in lines {
+        if line.trim() != SEPARATOR {
+            document.push_str(line);
+            document.push('\n');
+            continue;
+        }
+        let content = document.trim();
+        if !content.is_empty() {
+            let mut ids = vec![bos];
+            ids.extend(engine::encode(vocab, content, false, false)?);
+            ids.truncate(ctx);
+            if ids.len() > 1 {
+                windows.push(Window { ids, first: 0 });
+            }
+        }
+        document.clear();
+    }
+    if windows.is_empty() {
+        return Err(Failure::new("the text has no document to score"));
+    }
+    Ok(windows)
+}
+
+fn score_window(
+    session: &mut Session<'_>,
+    window: &Window,
+    vocab: &Vocab<'_>,
+    score: &mut Score,
+) -> Result<(), Failure> {
+    session.truncate(0);
+    // The last token predicts nothing that is there.
+    let (skipped, scored) = window.ids[..window.ids.len() - 1].split_at(window.first);
+    session.fill(skipped)?;
+    session.score(scored, |i, logits| score.add(logits, window.ids[window.first + i + 1], vocab))?;
+    Ok(())
+}

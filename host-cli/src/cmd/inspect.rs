@@ -1,0 +1,137 @@
+//! `inspect`: a model's parameters, memory and boards.
+
+use std::{collections::BTreeMap, fmt::Write};
+
+use pipsqueak::{
+    Image, KvType, Plan, PlanOptions,
+    image::Text,
+    kernels::{Format, Panel},
+    tensor::TensorKind,
+};
+use serde_json::json;
+
+use super::print;
+use crate::{
+    args::InspectArgs,
+    boards, boxed, engine,
+    failure::Failure,
+    model::{Mapped, is_image},
+    pack::{PackOptions, macs_per_token, pack},
+};
+
+pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
+    // As it is stored; a foreign file as its canonical image would be.
+    let path = match &args.model.model {
+        Some(path) => path.clone(),
+        None => boxed::default_model()?,
+    };
+    let file = Mapped::open(&path)?;
+    let tokenizer = args.model.tokenizer.tokenizer.as_deref();
+    let packed;
+    let model;
+    let image = if is_image(file.bytes()) && tokenizer.is_none() {
+        model = file;
+        Image::open(model.bytes()).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?
+    } else {
+        let parts = crate::model::parts(&file, tokenizer)?;
+        let canonical = |_: Format| Panel::R1;
+        let options = PackOptions::keep(&canonical, engine::open_threads(None));
+        packed = pack(&parts, &options).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
+        Image::open(packed.bytes()).map_err(Failure::new)?
+    };
+    let config = image.config();
+    let context = args.ctx.map_or(boards::DEFAULT_CONTEXT.min(config.seq_len as usize), |ctx| ctx as usize);
+    if args.json { print_json(&image, context) } else { print(&describe(&image, context)) }
+}
+
+/// Parameters and bytes by role.
+fn by_kind(image: &Image<'_>) -> BTreeMap<TensorKind, (u64, u64, Vec<Format>)> {
+    let mut kinds: BTreeMap<TensorKind, (u64, u64, Vec<Format>)> = BTreeMap::new();
+    for entry in image.entries() {
+        let (parameters, bytes, formats) = kinds.entry(entry.kind).or_default();
+        *parameters += u64::from(entry.rows) * u64::from(entry.cols);
+        *bytes += entry.len;
+        if !formats.contains(&entry.format) {
+            formats.push(entry.format);
+        }
+    }
+    kinds
+}
+
+fn plan(image: &Image<'_>, context: usize, kv: KvType) -> Plan {
+    Plan::new(image.config(), PlanOptions { kv, ..PlanOptions::small(context) })
+}
+
+fn describe(image: &Image<'_>, context: usize) -> String {
+    let c = image.config();
+    let mut out = String::new();
+    let text = |text| image.text(text).unwrap_or("-");
+    let _ = writeln!(
+        out,
+        "name      {}\nlicence   {}\norigin    {}",
+        text(Text::Name),
+        text(Text::Licence),
+        text(Text::Origin)
+    );
+    let _ = writeln!(
+        out,
+        "shape     dim {}, {} layers, {} heads of {} ({} for keys and values), hidden {}, vocabulary {}, context {}",
+        c.dim, c.n_layers, c.n_heads, c.head_dim, c.n_kv_heads, c.hidden_dim, c.vocab_size, c.seq_len
+    );
+    let _ = writeln!(
+        out,
+        "size      {} parameters, {} bytes, {} multiply-adds a token",
+        c.parameters(),
+        image.len(),
+        macs_per_token(c)
+    );
+    let _ = writeln!(out, "\n  {:<16} {:>14} {:>14}  format", "matrix", "parameters", "bytes");
+    for (kind, (parameters, bytes, formats)) in by_kind(image) {
+        let formats: Vec<_> = formats.into_iter().map(Format::name).collect();
+        let _ = writeln!(out, "  {:<16} {parameters:>14} {bytes:>14}  {}", kind.name(), formats.join(", "));
+    }
+    let _ = writeln!(out, "\nmemory for {context} positions, one token at a time");
+    for kv in KvType::ALL {
+        let plan = plan(image, context, kv);
+        let _ = writeln!(
+            out,
+            "  {:<4} cache {:>12} bytes, scratch {:>10}, together {:>12}",
+            kv.name(),
+            plan.kv_bytes(),
+            plan.scratch_bytes(),
+            plan.total_bytes()
+        );
+    }
+    let _ = writeln!(out, "\nboards (int8 cache; flash with the program, RAM with the stack)");
+    out + &boards::table(image, context, boards::ALL)
+}
+
+fn print_json(image: &Image<'_>, context: usize) -> Result<(), Failure> {
+    let c = image.config();
+    let tensors: Vec<_> = by_kind(image)
+        .into_iter()
+        .map(|(kind, (parameters, bytes, formats))| {
+            let formats: Vec<_> = formats.into_iter().map(Format::name).collect();
+            json!({"name": kind.name(), "parameters": parameters, "bytes": bytes, "formats": formats})
+        })
+        .collect();
+    let memory: Vec<_> = KvType::ALL
+        .into_iter()
+        .map(|kv| {
+            let plan = plan(image, context, kv);
+            json!({"kv": kv.name(), "kv_bytes": plan.kv_bytes(), "scratch_bytes": plan.scratch_bytes()})
+        })
+        .collect();
+    let boards: Vec<_> = boards::ALL.iter().map(|board| boards::fit(image, context, board)).collect();
+    let value = json!({
+        "name": image.text(Text::Name), "licence": image.text(Text::Licence), "origin": image.text(Text::Origin),
+        "config": {
+            "dim": c.dim, "hidden_dim": c.hidden_dim, "n_layers": c.n_layers, "n_heads": c.n_heads,
+            "n_kv_heads": c.n_kv_heads, "head_dim": c.head_dim, "vocab_size": c.vocab_size, "seq_len": c.seq_len,
+            "tied_head": c.tied_head,
+        },
+        "parameters": c.parameters(), "bytes": image.len(), "macs_per_token": macs_per_token(c),
+        "tensors": tensors, "context": context, "memory": memory, "boards": boards,
+    });
+    print(&(value.to_string() + "\n"))
+}

@@ -1,0 +1,46 @@
+//! The commands, one file each.
+
+mod bench;
+mod eval;
+mod inspect;
+mod logits;
+mod pack;
+mod run;
+mod selftest;
+mod tokenize;
+
+use clap::Parser;
+
+use crate::{
+    args::{Cli, Command},
+    failure::Failure,
+};
+
+/// Runs the command of the command line; without one, the main job.
+pub fn dispatch(cli: Cli) -> Result<(), Failure> {
+    let Some(command) = cli.command else {
+        let main_job = Cli::try_parse_from(["pipsqueak", "run"]).map_err(Failure::usage)?;
+        return main_job.command.map_or(Ok(()), dispatch_command);
+    };
+    dispatch_command(command)
+}
+
+fn dispatch_command(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Run(args) => run::run(&args),
+        Command::Pack(args) => pack::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
+        Command::Tokenize(args) => tokenize::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Logits(args) => logits::run(&args),
+        Command::Bench(args) => bench::run(&args),
+        Command::Selftest(args) => selftest::run(&args),
+    }
+}
+
+/// Prints to stdout.
+fn print(text: &str) -> Result<(), Failure> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()).map_err(|error| Failure::stdout(&error))
+}

@@ -1,0 +1,99 @@
+//! `pack`: a model into an image.
+
+use pipsqueak::kernels::{Format, Kernels, Panel, select};
+
+use crate::{
+    args::{PackArgs, QuantName},
+    boards, boxed, engine,
+    failure::Failure,
+    model::{Mapped, Model, parts},
+    output::Output,
+    pack::{PackOptions, Quant, measure, pack},
+};
+
+/// Tokens of the calibration text that are used: more changes little and takes long.
+const CALIBRATION_TOKENS: usize = 16_384;
+const CALIBRATION_CONTEXT: usize = 512;
+
+pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
+    let panel = target(args.target.as_deref())?;
+    let path = match &args.model.model {
+        Some(path) => path.clone(),
+        None => boxed::default_model()?,
+    };
+    let tokenizer = args.model.tokenizer.tokenizer.as_deref();
+    let threads = engine::open_threads(args.threads);
+    let kernels = select::best();
+    let calibration = args.calibrate.as_deref().map(engine::read_text).transpose()?;
+    let file = Mapped::open(&path)?;
+    let parts = parts(&file, tokenizer)?;
+    let quant = quant(args.quant);
+    let head = args.head.map_or(
+        if matches!(args.quant, QuantName::Q4 | QuantName::Q4m) { Quant::To(Format::Q8) } else { quant },
+        self::quant,
+    );
+    let importance = match calibration {
+        None => None,
+        Some(text) => {
+            // The model as it is, measured on the text.
+            let model = Model::open(&path, tokenizer, kernels, threads, &|_, _| {})?;
+            let image = model.image()?;
+            let vocab = engine::vocab(&image)?;
+            let mut ids = engine::encode(&vocab, &text, vocab.add_bos(), false)?;
+            ids.truncate(CALIBRATION_TOKENS);
+            if ids.is_empty() {
+                return Err(Failure::new("the calibration text is empty"));
+            }
+            let bar = engine::bar(ids.len() as u64, "measuring", "{pos}/{len} tokens");
+            let context = CALIBRATION_CONTEXT.min(image.config().seq_len as usize);
+            let importance = measure(&image, kernels, threads, &ids, context, |done| bar.set_position(done as u64))?;
+            bar.finish_and_clear();
+            Some(importance)
+        }
+    };
+    let bar = engine::bar(0, "packing", "{bytes}/{total_bytes}");
+    let options = PackOptions {
+        quant,
+        head,
+        panel: &*panel,
+        importance: importance.as_ref(),
+        golden: Some(kernels),
+        threads,
+        progress: &|done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        },
+    };
+    let packed = pack(&parts, &options).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
+    bar.finish_and_clear();
+    let mut output = Output::create(&args.output)?;
+    output.write(packed.bytes())?;
+    output.finish()?;
+    eprintln!("{}: {} bytes", args.output.display(), packed.bytes().len());
+    if let Some(board) = args.target.as_deref().and_then(boards::by_name) {
+        let image = pipsqueak::Image::open(packed.bytes()).map_err(Failure::new)?;
+        eprint!("{}", boards::table(&image, boards::DEFAULT_CONTEXT, &[board]));
+    }
+    Ok(())
+}
+
+fn quant(name: QuantName) -> Quant {
+    name.format().map_or(Quant::Keep, Quant::To)
+}
+
+/// The panels of a kernel set or a board.
+fn target(name: Option<&str>) -> Result<Box<dyn Fn(Format) -> Panel + Sync>, Failure> {
+    let of = |kernels: &'static dyn Kernels| {
+        Box::new(move |format| kernels.panel(format)) as Box<dyn Fn(Format) -> Panel + Sync>
+    };
+    let Some(name) = name else { return Ok(of(select::best())) };
+    if let Some(panel) = select::panel_of(name).or_else(|| boards::by_name(name).map(|board| board.panel)) {
+        return Ok(Box::new(move |_| panel));
+    }
+    let boards: Vec<_> = boards::ALL.iter().map(|board| board.name).collect();
+    Err(Failure::usage(format_args!(
+        "--for {name}: known are the kernel sets {} and the boards {}",
+        select::EVERYWHERE.map(|(name, _)| name).join(", "),
+        boards.join(", ")
+    )))
+}

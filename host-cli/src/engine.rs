@@ -1,0 +1,153 @@
+//! From arguments to a running session: kernels, threads, memory, text to tokens.
+
+use std::io::IsTerminal;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use pipsqueak::{
+    Image, KvType, Plan, PlanOptions, Session, Vocab,
+    kernels::{Kernels, arena::Line, select, team::Team},
+    tokenizer::{EncodeOptions, Encoder, Progress, max_tokens, scratch_len},
+};
+
+use crate::{
+    args::{EngineArgs, ModelArgs},
+    boxed,
+    failure::Failure,
+    model::Model,
+    pack::macs_per_token,
+    pool::default_threads,
+};
+
+/// The kernel set to use: the one named, or the best.
+pub fn kernels(name: Option<&str>) -> Result<&'static dyn Kernels, Failure> {
+    let Some(name) = name else { return Ok(select::best()) };
+    select::by_name(name).ok_or_else(|| {
+        let here: Vec<_> = select::all().map(|kernels| kernels.name()).collect();
+        Failure::usage(format_args!("--kernels {name}: this CPU runs {}", here.join(", ")))
+    })
+}
+
+/// Opens the model of the command line, or the one in the box, with a progress bar.
+pub fn open(args: &ModelArgs, kernels: &dyn Kernels, threads: Option<u16>) -> Result<Model, Failure> {
+    let found;
+    let path = match &args.model {
+        Some(path) => path,
+        None => {
+            found = boxed::default_model()?;
+            &found
+        }
+    };
+    let threads = open_threads(threads);
+    let bar = bar(0, "packing", "{bytes}/{total_bytes}");
+    let model = Model::open(path, args.tokenizer.tokenizer.as_deref(), kernels, threads, &|done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    });
+    bar.finish_and_clear();
+    Ok(model?)
+}
+
+/// Threads to open or pack a model with.
+pub fn open_threads(asked: Option<u16>) -> usize {
+    asked.map_or_else(|| default_threads(u64::MAX), usize::from)
+}
+
+/// A progress bar on stderr, when that is a terminal.
+pub fn bar(len: u64, what: &'static str, numbers: &str) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template(&format!("{{prefix:>8}} {{bar:40}} {numbers} {{eta}}"));
+    let bar = ProgressBar::new(len).with_prefix(what);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+/// Threads for a model: as asked, or as many as bring something.
+pub fn threads(asked: Option<u16>, image: &Image<'_>) -> usize {
+    asked.map_or_else(|| default_threads(macs_per_token(image.config())), usize::from)
+}
+
+/// The two arenas of a plan.
+pub struct Arenas {
+    scratch: Vec<Line>,
+    kv: Vec<Line>,
+}
+
+impl Arenas {
+    /// Allocates them, or says how much was asked for.
+    pub fn new(plan: &Plan) -> Result<Self, Failure> {
+        let allocate = |lines: usize, what| {
+            let mut arena = Vec::new();
+            arena.try_reserve_exact(lines).map_err(|_| {
+                let bytes = lines.saturating_mul(Line::BYTES);
+                Failure::new(format_args!("{bytes} bytes for the {what} are not to be had; try a smaller --ctx"))
+            })?;
+            arena.resize(lines, Line::ZERO);
+            Ok::<_, Failure>(arena)
+        };
+        Ok(Self {
+            scratch: allocate(plan.scratch_lines(), "scratch arena")?,
+            kv: allocate(plan.kv_lines(), "KV cache")?,
+        })
+    }
+
+    /// A session over them.
+    pub fn session<'m>(
+        &'m mut self,
+        image: &'m Image<'m>,
+        kernels: &'m (dyn Kernels + 'static),
+        team: &'m Team<'m>,
+        plan: &Plan,
+    ) -> Result<Session<'m>, Failure> {
+        Ok(Session::new(image, kernels, team, plan, &mut self.scratch, &mut self.kv)?)
+    }
+}
+
+/// The plan for a text that needs `need` positions: `--ctx` if given, else `need`, never beyond the model's context.
+pub fn plan(args: &EngineArgs, image: &Image<'_>, need: usize, logits: usize, threads: usize) -> Result<Plan, Failure> {
+    let longest = image.config().seq_len as usize;
+    let context = match args.ctx {
+        Some(ctx) if ctx as usize > longest => {
+            return Err(Failure::usage(format_args!("--ctx {ctx}: the model's context is {longest} tokens")));
+        }
+        Some(ctx) => ctx as usize,
+        None => need.clamp(1, longest),
+    };
+    let batch = (args.batch as usize).min(context);
+    let kv = KvType::from(args.kv);
+    Ok(Plan::new(image.config(), PlanOptions { context, kv, batch, logits: logits.min(batch), threads }))
+}
+
+/// The model's vocabulary.
+pub fn vocab<'a>(image: &Image<'a>) -> Result<Vocab<'a>, Failure> {
+    image.vocab().ok_or_else(|| {
+        Failure::new("the model has no vocabulary: give a llama2.c .bin its tokenizer with --tokenizer tokenizer.bin")
+    })
+}
+
+/// Text to token ids. Bytes that the vocabulary has no token for are dropped, and said so on stderr.
+pub fn encode(vocab: &Vocab<'_>, text: &str, add_bos: bool, parse_special: bool) -> Result<Vec<u32>, Failure> {
+    let mut ids = vec![0; max_tokens(text.len())];
+    let mut scratch = vec![0; scratch_len(text.len())];
+    let options = EncodeOptions { add_bos, parse_special };
+    let mut encoder = Encoder::new(*vocab, text, options, &mut ids, &mut scratch).map_err(Failure::new)?;
+    while encoder.step(u32::MAX).map_err(Failure::new)? == Progress::More {}
+    let (len, lost) = (encoder.len(), encoder.unspelled_bytes());
+    if lost > 0 {
+        eprintln!("pipsqueak: the vocabulary has no token for {lost} bytes of the text; they are left out");
+    }
+    ids.truncate(len);
+    Ok(ids)
+}
+
+/// Reads a text file as UTF-8.
+pub fn read_text(path: &std::path::Path) -> Result<String, Failure> {
+    let bytes = std::fs::read(path).map_err(|error| Failure::file(path, &error))?;
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        Failure::new(format_args!("{}: not UTF-8 text: byte {at} is wrong", path.display()))
+    })
+}

@@ -1,0 +1,186 @@
+//! Opening a model for use on this host: a packed image is mapped and read in place, anything else is packed in memory.
+
+use std::{
+    fmt,
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use memmap2::Mmap;
+use pipsqueak::{Image, ImageError, kernels::Kernels};
+
+use crate::{
+    import::{self, ImportError},
+    pack::{ModelParts, PackError, PackOptions, Packed, pack},
+};
+
+/// Why a model could not be opened. `Display` is one line with the file's name in it.
+#[derive(Debug)]
+pub enum OpenError {
+    /// The file could not be read.
+    Io {
+        /// Which.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// A foreign file was refused.
+    Import {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: ImportError,
+    },
+    /// A packed image was refused.
+    Image {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: ImageError,
+    },
+    /// A foreign file could not be packed.
+    Pack {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        error: PackError,
+    },
+    /// A packed image already has its tokenizer.
+    TokenizerNotWanted {
+        /// Which image.
+        path: PathBuf,
+    },
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Import { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Image { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Pack { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::TokenizerNotWanted { path } => {
+                write!(f, "{}: a packed image carries its tokenizer; leave --tokenizer away", path.display())
+            }
+        }
+    }
+}
+
+impl std::error::Error for OpenError {}
+
+/// A file in memory, mapped.
+pub struct Mapped {
+    path: PathBuf,
+    map: Option<Mmap>,
+}
+
+impl Mapped {
+    /// Maps `path` for reading.
+    pub fn open(path: &Path) -> Result<Self, OpenError> {
+        let fail = |error| OpenError::Io { path: path.into(), error };
+        let file = File::open(path).map_err(fail)?;
+        let metadata = file.metadata().map_err(fail)?;
+        if metadata.is_dir() {
+            return Err(fail(io::Error::new(io::ErrorKind::IsADirectory, "is a folder, not a model file")));
+        }
+        if metadata.len() == 0 {
+            // An empty file cannot be mapped; as no bytes it gets the reader's own error.
+            return Ok(Self { path: path.into(), map: None });
+        }
+        // SAFETY: the mapping is read-only. Should another program change the file while it is mapped, we would read the
+        // changed bytes; every reader checks what it takes lengths and offsets from before it uses them, and weights
+        // are only ever numbers. A file cut short meanwhile ends the process with SIGBUS, as with every mapped file.
+        let map = unsafe { Mmap::map(&file) }.map_err(fail)?;
+        Ok(Self { path: path.into(), map: Some(map) })
+    }
+
+    /// The file's bytes.
+    pub fn bytes(&self) -> &[u8] {
+        self.map.as_deref().unwrap_or_default()
+    }
+
+    /// Its name.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// A model file and, where it is not an image for these kernels, its packed twin in memory.
+pub struct Model {
+    file: Mapped,
+    packed: Option<Packed>,
+}
+
+/// Whether `bytes` begin a packed image.
+pub fn is_image(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PIPS")
+}
+
+/// The parts of a model file of any kind.
+pub fn parts<'a>(file: &'a Mapped, tokenizer: Option<&Path>) -> Result<ModelParts<'a>, OpenError> {
+    let path = || file.path().to_path_buf();
+    let bytes = file.bytes();
+    if is_image(bytes) {
+        if tokenizer.is_some() {
+            return Err(OpenError::TokenizerNotWanted { path: path() });
+        }
+        let image = Image::open(bytes).map_err(|error| OpenError::Image { path: path(), error })?;
+        return Ok(ModelParts::from_image(&image));
+    }
+    let tokenizer = tokenizer.map(Mapped::open).transpose()?;
+    let source = import::open(bytes, tokenizer.as_ref().map(Mapped::bytes));
+    let source = source.map_err(|error| {
+        // An error of the tokenizer's is told under the tokenizer's name.
+        let alone = tokenizer.is_some() && import::open(bytes, None).is_ok();
+        let path = if alone { tokenizer.as_ref().map(|file| file.path().to_path_buf()) } else { None };
+        OpenError::Import { path: path.unwrap_or_else(|| file.path().into()), error }
+    })?;
+    ModelParts::from_source(&source).map_err(|error| OpenError::Pack { path: path(), error })
+}
+
+impl Model {
+    /// Opens `path` for `kernels`: an image whose panels suit them is used as it is, all else is repacked by `threads`
+    /// threads. `progress` hears bytes done and bytes in all.
+    pub fn open(
+        path: &Path,
+        tokenizer: Option<&Path>,
+        kernels: &dyn Kernels,
+        threads: usize,
+        progress: &(dyn Fn(u64, u64) + Sync),
+    ) -> Result<Self, OpenError> {
+        let file = Mapped::open(path)?;
+        let fail = |error| OpenError::Image { path: path.into(), error };
+        if is_image(file.bytes()) && tokenizer.is_none() {
+            let image = Image::open(file.bytes()).map_err(fail)?;
+            let suits =
+                image.entries().all(|entry| !entry.format.is_quantised() || entry.panel == kernels.panel(entry.format));
+            if suits {
+                return Ok(Self { file, packed: None });
+            }
+        }
+        let packed = {
+            let parts = parts(&file, tokenizer)?;
+            let panel = |format| kernels.panel(format);
+            let options = PackOptions { progress, ..PackOptions::keep(&panel, threads) };
+            pack(&parts, &options).map_err(|error| OpenError::Pack { path: path.into(), error })?
+        };
+        Ok(Self { file, packed: Some(packed) })
+    }
+
+    /// The image.
+    pub fn image(&self) -> Result<Image<'_>, OpenError> {
+        let bytes = self.packed.as_ref().map_or(self.file.bytes(), Packed::bytes);
+        Image::open(bytes).map_err(|error| OpenError::Image { path: self.file.path().into(), error })
+    }
+
+    /// The file's name.
+    pub fn path(&self) -> &Path {
+        self.file.path()
+    }
+
+    /// Whether it is a llama2.c file, whose users count steps, prompt included, rather than new tokens.
+    pub fn counts_steps(&self) -> bool {
+        !is_image(self.file.bytes()) && !self.file.bytes().starts_with(import::gguf::MAGIC)
+    }
+}

@@ -1,0 +1,173 @@
+//! What goes into an image, from a foreign file or from another image.
+
+use pipsqueak::{
+    Config, Image, KvType,
+    image::{Entry, Text},
+    kernels::{Format, Matrix},
+    tensor::TensorKind,
+};
+
+use super::PackError;
+use crate::{
+    source::{Encoding, RopeScaling, Source, SourceTensor},
+    vocab,
+};
+
+/// A tensor's values, wherever they are.
+#[derive(Clone, Copy, Debug)]
+pub enum PartData<'a> {
+    /// In a foreign file.
+    Foreign(SourceTensor<'a>),
+    /// In an image.
+    Image(Matrix<'a>),
+}
+
+impl PartData<'_> {
+    /// The format of ours that holds the values without loss (llama2.c's q80: but for its scales' rounding to f16).
+    pub fn format(&self) -> Format {
+        match self {
+            Self::Foreign(tensor) => match tensor.encoding {
+                Encoding::F32 => Format::F32,
+                Encoding::F16 => Format::F16,
+                Encoding::BF16 => Format::BF16,
+                Encoding::Q8_0 | Encoding::Llama2cQ80 { .. } => Format::Q8,
+                Encoding::Q4_0 => Format::Q4,
+                Encoding::Q4_1 => Format::Q4M,
+            },
+            Self::Image(matrix) => matrix.format(),
+        }
+    }
+}
+
+/// One tensor to be packed.
+#[derive(Clone, Copy, Debug)]
+pub struct PartTensor<'a> {
+    /// Its role.
+    pub kind: TensorKind,
+    /// Its layer.
+    pub layer: u32,
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// Its values.
+    pub data: PartData<'a>,
+}
+
+/// Everything an image is made of.
+#[derive(Clone, Debug)]
+pub struct ModelParts<'a> {
+    /// The shape.
+    pub config: Config,
+    /// RoPE's turns times 2^32, `[rope_dim / 2]`.
+    pub rope: Vec<u32>,
+    /// The vocabulary's section; empty for none.
+    pub vocab: Vec<u8>,
+    /// The text section.
+    pub text: Vec<u8>,
+    /// A golden vector that stays valid; empty for none.
+    pub golden: Vec<u32>,
+    /// All tensors, in directory order.
+    pub tensors: Vec<PartTensor<'a>>,
+}
+
+impl<'a> ModelParts<'a> {
+    /// The parts of a foreign model.
+    pub fn from_source(source: &Source<'a>) -> Result<Self, PackError> {
+        let mut text = Vec::new();
+        let template = source.chat_template.as_deref().unwrap_or_default();
+        for (tag, content) in [
+            (Text::Name, source.name.as_str()),
+            (Text::Licence, &source.licence),
+            (Text::Origin, &source.origin),
+            (Text::ChatTemplate, template),
+        ] {
+            put_text(&mut text, tag, content);
+        }
+        let mut tensors: Vec<_> = source
+            .tensors
+            .iter()
+            .map(|tensor| PartTensor {
+                kind: tensor.kind,
+                layer: tensor.layer,
+                rows: tensor.rows,
+                cols: tensor.cols,
+                data: PartData::Foreign(*tensor),
+            })
+            .collect();
+        tensors.sort_by_key(|tensor| Entry::key(tensor.kind, tensor.layer));
+        Ok(Self {
+            config: source.config,
+            rope: rope_turns(source),
+            vocab: source.vocab.as_ref().map(vocab::build).transpose().map_err(PackError::Vocab)?.unwrap_or_default(),
+            text,
+            golden: Vec::new(),
+            tensors,
+        })
+    }
+
+    /// The parts of an image; its golden vector holds as long as formats are kept.
+    pub fn from_image(image: &Image<'a>) -> Self {
+        let mut text = Vec::new();
+        for tag in Text::ALL {
+            put_text(&mut text, tag, image.text(tag).unwrap_or_default());
+        }
+        let mut golden = Vec::new();
+        if let Some((tokens, _)) = image.golden(KvType::F32) {
+            golden.push(tokens.len() as u32);
+            golden.extend(tokens);
+            golden.extend(KvType::ALL.into_iter().filter_map(|kv| image.golden(kv)).flat_map(|(_, sums)| sums));
+        }
+        let tensors = image
+            .entries()
+            .filter_map(|entry| {
+                let data = PartData::Image(image.matrix(entry.kind, entry.layer)?);
+                let (rows, cols) = (entry.rows as usize, entry.cols as usize);
+                Some(PartTensor { kind: entry.kind, layer: entry.layer, rows, cols, data })
+            })
+            .collect();
+        Self {
+            config: *image.config(),
+            rope: image.rope().to_vec(),
+            vocab: image.vocab_bytes().to_vec(),
+            text,
+            golden,
+            tensors,
+        }
+    }
+}
+
+fn put_text(out: &mut Vec<u8>, tag: Text, content: &str) {
+    if content.is_empty() {
+        return;
+    }
+    out.extend((tag as u16 as u32).to_le_bytes());
+    out.extend((content.len() as u32).to_le_bytes());
+    out.extend(content.as_bytes());
+}
+
+/// RoPE's frequencies as turns a position times 2^32, scaling included, computed in `f64`.
+///
+/// Sources: Su et al. 2021, arXiv:2104.09864; Llama 3.1's scaling as in its published reference code's formula.
+fn rope_turns(source: &Source<'_>) -> Vec<u32> {
+    let dim = source.config.rope_dim;
+    (0..dim / 2)
+        .map(|i| {
+            let frequency = source.rope_base.powf(-2.0 * i as f64 / dim as f64);
+            let frequency = match source.rope_scaling {
+                RopeScaling::None => frequency,
+                RopeScaling::Linear { factor } => frequency / factor,
+                RopeScaling::Factors => frequency / source.rope_factors.get(i as usize).copied().map_or(1.0, f64::from),
+                RopeScaling::Llama3 { factor, low_freq_factor, high_freq_factor, original_context } => {
+                    let wavelength = std::f64::consts::TAU / frequency;
+                    let ratio = original_context / wavelength;
+                    let smooth = ((ratio - low_freq_factor) / (high_freq_factor - low_freq_factor)).clamp(0.0, 1.0);
+                    (1.0 - smooth) * frequency / factor + smooth * frequency
+                }
+            };
+            let turns = frequency / std::f64::consts::TAU;
+            // Whole turns do not matter; what remains is a fraction of 2^32.
+            (turns.fract() * 4_294_967_296.0).round() as u64 as u32
+        })
+        .collect()
+}

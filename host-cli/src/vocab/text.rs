@@ -1,0 +1,28 @@
+//! Whole texts to tokens and back, with memory from the heap.
+
+use pipsqueak::tokenizer::{DecodeError, Decoder, EncodeError, EncodeOptions, Vocab, max_tokens, scratch_len};
+
+/// All tokens of a text.
+///
+/// # Errors
+/// [`EncodeError::NoBos`] and [`EncodeError::TextTooLong`]; memory is always enough.
+pub fn encode(vocab: &Vocab<'_>, text: &str, options: EncodeOptions) -> Result<Vec<u32>, EncodeError> {
+    let mut tokens = vec![0; max_tokens(text.len())];
+    let len = vocab.encode(text, options, &mut tokens, &mut vec![0; scratch_len(text.len())])?;
+    tokens.truncate(len);
+    tokens.shrink_to_fit();
+    Ok(tokens)
+}
+
+/// The text of some tokens, byte for byte; with `special`, control tokens give their names.
+///
+/// # Errors
+/// [`DecodeError::UnknownToken`]
+pub fn decode(vocab: &Vocab<'_>, ids: &[u32], special: bool) -> Result<Vec<u8>, DecodeError> {
+    let mut decoder = Decoder::new(*vocab, special);
+    let mut text = vec![];
+    for &id in ids {
+        text.extend(decoder.push_raw(id)?);
+    }
+    Ok(text)
+}

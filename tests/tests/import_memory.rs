@@ -1,0 +1,92 @@
+//! An importer's memory is bounded by the file's length, whatever the file claims.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+use pipsqueak_cli::{
+    import::{self, gguf, llama2c},
+    source::Encoding,
+};
+use pipsqueak_tests::{
+    gguf_writer::{GgufWriter, Value},
+    tiny_model::{TinyModel, tiny_config},
+};
+
+/// The system's allocator, with a count of what this thread holds and held at most.
+struct Counting;
+
+thread_local! {
+    static NOW: Cell<usize> = const { Cell::new(0) };
+    static PEAK: Cell<usize> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to `System` as it came; the counters are plain numbers and allocate nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        NOW.set(NOW.get().saturating_add(layout.size()));
+        PEAK.set(PEAK.get().max(NOW.get()));
+        // SAFETY: the caller's promises about `layout` are those that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        NOW.set(NOW.get().saturating_sub(layout.size()));
+        // SAFETY: `pointer` came from `System` with this layout, as all of ours do.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// The most bytes that `work` held at a time.
+fn peak(work: impl FnOnce()) -> usize {
+    let before = NOW.get();
+    PEAK.set(before);
+    work();
+    PEAK.get() - before
+}
+
+/// A header overwritten at every place with numbers that would be dear to believe.
+#[test]
+fn claims_are_not_believed() {
+    let model = TinyModel::random(tiny_config(), 1);
+    for (name, bytes, header_len) in [
+        ("gguf", model.gguf(Encoding::Q8_0).bytes(), 1600),
+        ("llama2.c version 0", model.llama2c_v0(), 28),
+        ("llama2.c version 1", model.llama2c_v1(), 37),
+        ("llama2.c version 2", model.llama2c_v2(64), 41),
+    ] {
+        let mut most = 0;
+        for at in 0..header_len {
+            for value in [1u32 << 20, 1 << 24, (1 << 28) - 1, i32::MAX as u32, u32::MAX] {
+                let mut bytes = bytes.clone();
+                bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+                most = most.max(peak(|| drop(import::open(&bytes, None))));
+            }
+        }
+        println!("{name}: {most} bytes at most for a file of {}", bytes.len());
+        assert!(most < 64 * 1024, "{name}: {most} bytes");
+    }
+}
+
+/// The densest vocabularies: tokens without a letter.
+#[test]
+fn empty_tokens() {
+    let n = 100_000;
+    let mut writer = GgufWriter::default();
+    let merges = vec![" ".into(); n];
+    writer.set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.pre", "gpt-2");
+    writer.set("tokenizer.ggml.tokens", Value::Strs(vec![String::new(); n]));
+    writer.set("tokenizer.ggml.merges", Value::Strs(merges));
+    let bytes = writer.bytes();
+    let most = peak(|| drop(gguf::vocab_only(&bytes).unwrap()));
+    assert!(most < 32 * bytes.len(), "{most} bytes for a file of {}", bytes.len());
+
+    let bytes = vec![0; 4 + 8 * n];
+    let most = peak(|| drop(llama2c::tokenizer(&bytes, n as u32).unwrap()));
+    assert!(most < 32 * bytes.len(), "{most} bytes for a file of {}", bytes.len());
+    assert!(peak(|| drop(llama2c::tokenizer(&bytes[..100], u32::MAX))) < 4096);
+}
