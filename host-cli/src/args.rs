@@ -212,7 +212,7 @@ pub struct PackArgs {
     /// Format of token embedding and output head (default: as --quant, but q8 with q4 and q4m)
     #[arg(long, value_enum)]
     pub head: Option<QuantName>,
-    /// Text whose activations weigh the rounding to q4 and q4m
+    /// Text whose activations weigh the rounding to q4 and q4m (default: what the model writes itself)
     #[arg(long, value_name = "TEXT")]
     pub calibrate: Option<PathBuf>,
     /// Kernel set or board the image is laid out for (default: this CPU)

@@ -8,7 +8,7 @@ use crate::{
     failure::Failure,
     model::{Mapped, Model, parts},
     output::Output,
-    pack::{PackOptions, Quant, measure, pack},
+    pack::{Importance, PIECE_TOKENS, PackOptions, Quant, measure, own_text, pack},
 };
 
 /// Tokens of the calibration text that are used: more changes little and takes long.
@@ -32,24 +32,13 @@ pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
         if matches!(args.quant, QuantName::Q4 | QuantName::Q4m) { Quant::To(Format::Q8) } else { quant },
         self::quant,
     );
-    let importance = match calibration {
-        None => None,
-        Some(text) => {
-            // The model as it is, measured on the text.
-            let model = Model::open(&path, tokenizer, kernels, threads, &|_, _| {})?;
-            let image = model.image()?;
-            let vocab = engine::vocab(&image, model.vocab_left_out())?;
-            let mut ids = engine::encode(&vocab, &text, vocab.add_bos(), false)?;
-            ids.truncate(CALIBRATION_TOKENS);
-            if ids.is_empty() {
-                return Err(Failure::new("the calibration text is empty"));
-            }
-            let bar = engine::bar(ids.len() as u64, "measuring", "{pos}/{len} tokens");
-            let context = CALIBRATION_CONTEXT.min(image.config().seq_len as usize);
-            let importance = measure(&image, kernels, threads, &ids, context, |done| bar.set_position(done as u64))?;
-            bar.finish_and_clear();
-            Some(importance)
-        }
+    let rounds = matches!(args.quant, QuantName::Q4 | QuantName::Q4m);
+    let importance = if rounds || calibration.is_some() {
+        // The model as it is, measured on the text, or on what it writes itself.
+        let model = Model::open(&path, tokenizer, kernels, threads, &|_, _| {})?;
+        Some(importance(&model, calibration.as_deref(), kernels, threads)?)
+    } else {
+        None
     };
     let bar = engine::bar(0, "packing", "{bytes}/{total_bytes}");
     let options = PackOptions {
@@ -75,6 +64,36 @@ pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
         eprint!("{}", boards::table(&image, boards::DEFAULT_CONTEXT, &[board]));
     }
     Ok(())
+}
+
+/// How much the columns of each matrix matter.
+fn importance(model: &Model, text: Option<&str>, kernels: &dyn Kernels, threads: usize) -> Result<Importance, Failure> {
+    let image = model.image()?;
+    let (ids, context) = match text {
+        Some(text) => {
+            let vocab = engine::vocab(&image, model.vocab_left_out())?;
+            let mut ids = engine::encode(&vocab, text, vocab.add_bos(), false)?;
+            ids.truncate(CALIBRATION_TOKENS);
+            (ids, CALIBRATION_CONTEXT)
+        }
+        None => {
+            let bar = engine::bar(0, "writing", "{pos}/{len} pieces");
+            let ids = own_text(&image, kernels, threads, |done, total| {
+                bar.set_length(total.into());
+                bar.set_position(done.into());
+            })?;
+            bar.finish_and_clear();
+            (ids, PIECE_TOKENS)
+        }
+    };
+    if ids.is_empty() {
+        return Err(Failure::new("the calibration text is empty"));
+    }
+    let context = context.min(image.config().seq_len as usize);
+    let bar = engine::bar(ids.len() as u64, "measuring", "{pos}/{len} tokens");
+    let importance = measure(&image, kernels, threads, &ids, context, |done| bar.set_position(done as u64))?;
+    bar.finish_and_clear();
+    Ok(importance)
 }
 
 fn quant(name: QuantName) -> Quant {

@@ -4,6 +4,7 @@
 
 pub mod golden;
 mod importance;
+mod own_text;
 mod parts;
 mod tensor;
 
@@ -14,6 +15,7 @@ use std::{
 };
 
 pub use importance::{Importance, measure};
+pub use own_text::{PIECE_TOKENS, own_text};
 pub use parts::{ModelParts, PartTensor};
 use pipsqueak::{
     Config, ConfigError, Image, ImageError,
