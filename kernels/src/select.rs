@@ -5,7 +5,7 @@ use crate::{Kernels, Panel, Scalar};
 /// The names of all kernel sets of this architecture, best first, whether or not this CPU runs them.
 pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
     &["avx2", "scalar"]
-} else if cfg!(target_arch = "aarch64") {
+} else if cfg!(all(target_arch = "aarch64", target_feature = "neon")) {
     &["neon", "scalar"]
 } else {
     &["scalar"]
@@ -29,7 +29,7 @@ pub fn by_name(name: &str) -> Option<&'static dyn Kernels> {
             static AVX2: crate::arch::x86_64::Avx2 = crate::arch::x86_64::Avx2::STATIC;
             crate::arch::x86_64::Avx2::new().map(|_| &AVX2 as &dyn Kernels)
         }
-        #[cfg(target_arch = "aarch64")]
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
         "neon" => {
             static NEON: crate::arch::aarch64::Neon = crate::arch::aarch64::Neon;
             Some(&NEON)

@@ -36,8 +36,9 @@ pub fn store_i8(x: &[f32], out: &mut [i8]) -> Result<u16, NotFinite> {
     Ok(scale)
 }
 
+/// `x` clamped to +-127 and rounded, ties to even; NaN gives -127.
 #[inline(always)]
-fn round_clamp(x: f32) -> i8 {
+pub(crate) fn round_clamp(x: f32) -> i8 {
     let x = if x > -127.0 { x } else { -127.0 };
     let x = if x < 127.0 { x } else { 127.0 };
     round(x) as i8

@@ -7,6 +7,9 @@ mod peak;
 mod vector;
 
 pub use attention::{att_scores, att_values};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[allow(unused_imports)]
+pub(crate) use cache::round_clamp;
 pub use cache::{store_f16, store_i8};
 pub use matmul::matmul;
 pub use peak::peak;

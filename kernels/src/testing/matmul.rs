@@ -149,7 +149,13 @@ pub(super) fn matmul_from_blocks(kernels: &dyn Kernels, arena: &mut [Line]) -> O
                         let (expected, got) = (formula(&w, row, &acts, t), tile.part(t, row, 1).first().copied());
                         let got = got.unwrap_or(f32::NAN);
                         if expected.to_bits() != got.to_bits() {
-                            return Err(differ(&case, what, t * rows + row, expected.to_bits(), got.to_bits()));
+                            return Err(differ(
+                                &case,
+                                what,
+                                (t * rows + row) as isize,
+                                expected.to_bits(),
+                                got.to_bits(),
+                            ));
                         }
                         count += 1;
                     }
@@ -341,12 +347,8 @@ fn product(
         let in_tile = inside && column >= first && column < last;
         let want = if in_tile { *expected } else { initial(index) };
         if want.to_bits() != got.to_bits() {
-            let (what, index) = match (in_tile, inside) {
-                (true, _) => ("out", index - PAD),
-                (_, true) => ("outside the tile", index - PAD),
-                _ => ("outside the buffer", index),
-            };
-            return Err(differ(case, what, index, want.to_bits(), got.to_bits()));
+            let what = if in_tile { "out" } else { "outside the tile: out" };
+            return Err(differ(case, what, index as isize - PAD as isize, want.to_bits(), got.to_bits()));
         }
         if inside {
             column += 1;

@@ -6,6 +6,7 @@
 //! Inputs come from fixed seeds: a [`Mismatch`] names the case, and the same case always fails again.
 
 mod attention;
+mod cache;
 mod matmul;
 mod rng;
 mod vector;
@@ -71,8 +72,8 @@ pub struct Mismatch {
     pub case: Case,
     /// Which result differs: an output, a return value, or memory outside the output.
     pub what: &'static str,
-    /// The element.
-    pub index: usize,
+    /// The element; below 0 or beyond the length where memory around an output was written.
+    pub index: isize,
     /// The specification's bits (of an `f32`, or an integer).
     pub expected: u32,
     /// The kernel set's bits.
@@ -152,12 +153,15 @@ suite! { ($)
     softmax: vector,
     rotate: vector,
     gate: vector,
+    store_f16: cache,
+    store_i8: cache,
     att_scores_f32: attention,
     att_scores_f16: attention,
     att_scores_i8: attention,
     att_values_f32: attention,
     att_values_f16: attention,
     att_values_i8: attention,
+    att_values_exp: attention,
 }
 
 /// The canary and starting value at `index` of an output: from 1 to 2, all different from their neighbours.
@@ -172,18 +176,18 @@ pub(crate) fn fill_initial(out: &mut [f32]) {
     }
 }
 
-/// Compares bits.
-pub(crate) fn same(case: &Case, what: &'static str, expected: &[f32], got: &[f32]) -> Result<(), Mismatch> {
+/// Compares bits; the output itself begins after `pad` elements.
+pub(crate) fn same(case: &Case, what: &'static str, pad: usize, expected: &[f32], got: &[f32]) -> Result<(), Mismatch> {
     for (index, (expected, got)) in expected.iter().zip(got).enumerate() {
         if expected.to_bits() != got.to_bits() {
-            return Err(differ(case, what, index, expected.to_bits(), got.to_bits()));
+            return Err(differ(case, what, index as isize - pad as isize, expected.to_bits(), got.to_bits()));
         }
     }
     Ok(())
 }
 
 /// A mismatch at `index`.
-pub(crate) fn differ(case: &Case, what: &'static str, index: usize, expected: u32, got: u32) -> Mismatch {
+pub(crate) fn differ(case: &Case, what: &'static str, index: isize, expected: u32, got: u32) -> Mismatch {
     Mismatch { case: *case, what, index, expected, got }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 /// Lengths beyond 1 to 100.
 const LONG: [usize; 6] = [128, 172, 255, 288, 576, 961];
 
-fn lengths() -> impl Iterator<Item = usize> {
+pub(super) fn lengths() -> impl Iterator<Item = usize> {
     (1..=100).chain(LONG)
 }
 
@@ -20,7 +20,7 @@ fn lengths() -> impl Iterator<Item = usize> {
 type InPlace<'a> = &'a mut dyn FnMut(&dyn Kernels, &mut [f32], &mut [f32], &mut Rng);
 
 /// A name and how to draw the element of an index.
-type Draw = (&'static str, fn(&mut Rng, usize) -> f32);
+pub(super) type Draw = (&'static str, fn(&mut Rng, usize) -> f32);
 
 /// Rows that quantise must get right: the second argument is the index.
 const ROWS: [Draw; 10] = [
@@ -98,22 +98,22 @@ pub(super) fn quantise(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
             results(&case, scalar::quantise(x, a), kernels.quantise(x, b))?;
             for (i, (e, g)) in expected.q.iter().zip(&*got.q).enumerate() {
                 if e != g {
-                    return Err(differ(&case, "q, 5 elements before the row,", i, *e as u32, *g as u32));
+                    return Err(differ(&case, "q", i as isize - PAD as isize, *e as u32, *g as u32));
                 }
             }
             for (i, (e, g)) in expected.sum.iter().zip(&*got.sum).enumerate() {
                 if e != g {
-                    return Err(differ(&case, "sum, 5 elements before the row,", i, *e as u32, *g as u32));
+                    return Err(differ(&case, "sum", i as isize - PAD as isize, *e as u32, *g as u32));
                 }
             }
-            same(&case, "scale, 5 elements before the row,", expected.scale, got.scale)?;
+            same(&case, "scale", PAD, expected.scale, got.scale)?;
             count += 1;
         }
     }
     Ok(count)
 }
 
-const NOT_FINITE: [f32; 4] = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
+pub(super) const NOT_FINITE: [f32; 4] = [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY];
 
 /// NaN and infinities are refused wherever they stand.
 pub(super) fn quantise_errors(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
@@ -140,7 +140,11 @@ pub(super) fn quantise_errors(kernels: &dyn Kernels, arena: &mut [Line]) -> Outc
 }
 
 /// Compares success; 1 stands for an error.
-fn results(case: &Case, expected: Result<(), NotFinite>, got: Result<(), NotFinite>) -> Result<(), Mismatch> {
+pub(super) fn results(
+    case: &Case,
+    expected: Result<(), NotFinite>,
+    got: Result<(), NotFinite>,
+) -> Result<(), Mismatch> {
     if expected == got {
         return Ok(());
     }
@@ -201,7 +205,7 @@ fn norm(kernels: &dyn Kernels, arena: &mut [Line], operation: &'static str) -> O
             let (e, g) = (call(&scalar::Scalar, expected), call(kernels, got));
             results(&case, e, g)?;
             if e.is_ok() {
-                same(&case, "out, 1 element before it,", expected, got)?;
+                same(&case, "out", 1, expected, got)?;
             }
             count += 1;
         }
@@ -211,7 +215,7 @@ fn norm(kernels: &dyn Kernels, arena: &mut [Line], operation: &'static str) -> O
 
 /// Softmax, with gaps around the cut and far beyond it.
 pub(super) fn softmax(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
-    const VALUES: [Draw; 7] = [
+    const VALUES: [Draw; 8] = [
         ("random", |rng, _| rng.unit() * 8.0),
         ("equal", |_, _| -3.25),
         ("gaps", |rng, _| rng.unit() * 100.0),
@@ -219,6 +223,8 @@ pub(super) fn softmax(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
         ("at the cut", |rng, i| if i == 0 { 1.0 } else { rng.pick(&[-49.0, -49.000_004, -48.999_996, 1.0]) }),
         ("far gaps", |rng, i| if i == 0 { 2.0 } else { rng.pick(&[2.0, -1e30, f32::NEG_INFINITY, 1.0, -100.0]) }),
         ("last largest", |_, i| i as f32 * 0.37),
+        // A NaN is never the largest, and counts as far below it.
+        ("NaN", |rng, i| if i == 0 { 2.0 } else { rng.pick(&[2.0, f32::NAN, -f32::NAN, 1.0]) }),
     ];
     in_place(kernels, arena, "softmax", "", &VALUES, lengths(), &mut |kernels, x, _, _| kernels.softmax(x))
 }
@@ -289,7 +295,7 @@ fn in_place(
                 }
                 call(kernels, x, other, rng);
             }
-            same(&case, "x, 1 element before it,", expected, got)?;
+            same(&case, "x", 1, expected, got)?;
             count += 1;
         }
     }

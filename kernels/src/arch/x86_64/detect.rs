@@ -2,7 +2,7 @@
 //!
 //! Source: Intel 64 and IA-32 Architectures Software Developer's Manual, volume 1, chapter 14.
 
-use core::arch::x86_64::{__cpuid, __cpuid_count, _xgetbv};
+use core::arch::x86_64::{__cpuid_count, _xgetbv, CpuidResult};
 
 /// Instruction sets that may be executed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -13,11 +13,11 @@ pub struct Features {
 
 /// Asks the CPU, and the operating system through XCR0 whether it saves the registers.
 pub fn features() -> Features {
-    let max_leaf = __cpuid(0).eax;
+    let max_leaf = cpuid(0, 0).eax;
     if max_leaf < 7 {
         return Features::default();
     }
-    let leaf1 = __cpuid(1);
+    let leaf1 = cpuid(1, 0);
     let has = |bit: u32| leaf1.ecx >> bit & 1 == 1;
     let (f16c, avx, osxsave) = (has(29), has(28), has(27));
     if !(osxsave && avx) {
@@ -26,8 +26,15 @@ pub fn features() -> Features {
     // SAFETY: OSXSAVE says that the operating system has enabled XGETBV.
     let xcr0 = unsafe { xcr0() };
     let ymm_saved = xcr0 & 0b110 == 0b110;
-    let leaf7 = __cpuid_count(7, 0);
+    let leaf7 = cpuid(7, 0);
     Features { avx2: ymm_saved && f16c && leaf7.ebx >> 5 & 1 == 1 }
+}
+
+// Newer compilers declare it safe.
+#[allow(unused_unsafe)]
+fn cpuid(leaf: u32, subleaf: u32) -> CpuidResult {
+    // SAFETY: every 64-bit x86 has CPUID.
+    unsafe { __cpuid_count(leaf, subleaf) }
 }
 
 /// # Safety

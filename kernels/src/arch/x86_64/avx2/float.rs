@@ -2,7 +2,7 @@
 
 use core::{arch::x86_64::*, ops::Range};
 
-use super::lanes::{load, load_bf16, load_f16, padded, store, trees};
+use super::lanes::{fetch, load, load_bf16, load_f16, padded, store, trees};
 use crate::{Format, Input, Matrix, Store, Tile, matrix::FLOAT_UNIT};
 
 /// See [`crate::scalar::matmul`]; returns false, having done nothing, when the shapes do not fit each other.
@@ -97,7 +97,16 @@ pub(super) fn dots<T: Copy + Default, const R: usize, const N: usize>(
     }
     let (row_chunks, x_chunks) = (rows.map(|row| row.as_chunks::<8>()), x.map(|x| x.as_chunks::<8>()));
     let mut s = [[_mm256_setzero_ps(); R]; N];
+    // Eight rows are too many streams for the hardware's prefetchers. Where each is used once, the rows that most likely
+    // follow in memory, two groups on, are fetched in one stream.
+    let mut next = rows.last()?.as_ptr().wrapping_add(9 * len);
     for at in 0..len / 8 {
+        if N == 1 {
+            for _ in 0..size_of::<T>() {
+                fetch::<T, 64>(next);
+                next = next.wrapping_byte_add(64);
+            }
+        }
         // SAFETY: all slices were found to be `len` long, so all have `len / 8` whole chunks, and `at` is below that.
         let w = row_chunks.map(|(row, _)| widen(unsafe { row.get_unchecked(at) }));
         for (s, (x, _)) in s.iter_mut().zip(x_chunks) {

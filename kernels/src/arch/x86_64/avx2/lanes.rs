@@ -52,6 +52,24 @@ pub(super) fn widen(x: &[i8; 16]) -> __m256i {
     _mm256_cvtepi8_epi16(unsafe { _mm_loadu_si128(x.as_ptr().cast()) })
 }
 
+/// The bits of |x|: positive as signed integers, and ordered as the magnitudes are, with infinity and NaN above all.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn magnitude_bits(x: __m256) -> __m256i {
+    _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x7fff_ffff))
+}
+
+/// Writes 32 integers that fit into bytes.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn store_i8x32(out: &mut [i8; 32], [a, b, c, d]: [__m256i; 4]) {
+    // Packing works inside 128-bit halves: groups of four come out in the order 0 2 4 6 1 3 5 7.
+    let bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
+    let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    // SAFETY: `out` is 32 writable bytes; `storeu` asks for no alignment.
+    unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), bytes) };
+}
+
 /// 32 bytes.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
@@ -140,4 +158,16 @@ pub(super) fn sum_i32(x: __m256i) -> i32 {
     let x = _mm_add_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
     let x = _mm_add_epi32(x, _mm_shuffle_epi32::<0b01_00_11_10>(x));
     _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32::<0b10_11_00_01>(x)))
+}
+
+/// Asks for the lines of `bytes` bytes at `start`, which need not exist: fetching ahead never faults.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+// Newer compilers declare the intrinsic safe.
+#[allow(unused_unsafe)]
+pub(super) fn fetch<T, const BYTES: usize>(start: *const T) {
+    for line in (0..BYTES).step_by(64) {
+        // SAFETY: a prefetch is no access, so any address will do.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast::<i8>().wrapping_add(line)) };
+    }
 }

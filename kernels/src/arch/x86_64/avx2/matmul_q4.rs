@@ -7,8 +7,8 @@
 use core::arch::x86_64::*;
 
 use super::{
-    lanes::{load_bytes, load_f16},
-    matmul::{Act, ActBlocks, Blocks, TOKENS},
+    lanes::{fetch, load_bytes, load_f16},
+    matmul::{AHEAD, Act, ActBlocks, Blocks, TOKENS},
 };
 use crate::BLOCK;
 
@@ -90,18 +90,17 @@ pub(super) fn tile<const MIN: bool>(
     }
 }
 
-/// The products of P panels with one token.
+/// The products of a panel with one token.
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn matvec<const MIN: bool, const P: usize>(w: [Blocks<'_>; P], act: ActBlocks<'_>) -> [__m256; P] {
-    let mut acc = [_mm256_setzero_ps(); P];
-    for (at, ((q, scale), sum)) in act.q.iter().zip(act.scale).zip(act.sum).enumerate() {
+pub(super) fn matvec<const MIN: bool>(w: Blocks<'_>, act: ActBlocks<'_>) -> __m256 {
+    let mut acc = _mm256_setzero_ps();
+    let acts = act.q.iter().zip(act.scale).zip(act.sum);
+    for (at, (payload, ((q, scale), sum))) in w.payload.as_chunks::<4>().0.iter().zip(acts).enumerate() {
+        fetch::<_, 128>(payload.as_ptr().wrapping_byte_add(AHEAD));
+        let Some((d, m)) = scales::<MIN>(w.scales, at) else { return acc };
         let offset = if MIN { (scale * *sum as f32).to_bits().cast_signed() } else { 8 * sum };
-        for (w, acc) in w.iter().zip(&mut acc) {
-            let Some((d, m)) = scales::<MIN>(w.scales, at) else { continue };
-            let Some(payload) = w.payload.as_chunks::<4>().0.get(at) else { continue };
-            let isum = products(unpack(payload), q);
-            *acc = _mm256_add_ps(*acc, block::<MIN>(isum, d, m, *scale, offset));
-        }
+        let isum = products(unpack(payload), q);
+        acc = _mm256_add_ps(acc, block::<MIN>(isum, d, m, *scale, offset));
     }
     acc
 }

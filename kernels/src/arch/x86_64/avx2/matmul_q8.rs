@@ -7,8 +7,8 @@
 use core::arch::x86_64::*;
 
 use super::{
-    lanes::{load_bytes, load_f16},
-    matmul::{Act, ActBlocks, Blocks, TOKENS},
+    lanes::{fetch, load_bytes, load_f16},
+    matmul::{AHEAD, Act, ActBlocks, Blocks, TOKENS},
 };
 use crate::BLOCK;
 
@@ -45,17 +45,15 @@ pub(super) fn tile(w: Blocks<'_>, acts: &[[Act<[i8; BLOCK]>; TOKENS]], tokens: u
     }
 }
 
-/// The products of P panels with one token.
+/// The products of a panel with one token.
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn matvec<const P: usize>(w: [Blocks<'_>; P], act: ActBlocks<'_>) -> [__m256; P] {
-    let mut acc = [_mm256_setzero_ps(); P];
-    for (at, (q, scale)) in act.q.iter().zip(act.scale).enumerate() {
-        for (w, acc) in w.iter().zip(&mut acc) {
-            let Some(payload) = w.payload.as_chunks::<8>().0.get(at) else { continue };
-            let Some(d) = w.scales.get(at) else { continue };
-            let isum = _mm256_cvtepi32_ps(products(payload, q));
-            *acc = _mm256_add_ps(*acc, _mm256_mul_ps(_mm256_mul_ps(load_f16(d), _mm256_set1_ps(*scale)), isum));
-        }
+pub(super) fn matvec(w: Blocks<'_>, act: ActBlocks<'_>) -> __m256 {
+    let mut acc = _mm256_setzero_ps();
+    let weights = w.payload.as_chunks::<8>().0.iter().zip(w.scales);
+    for ((payload, d), (q, scale)) in weights.zip(act.q.iter().zip(act.scale)) {
+        fetch::<_, 256>(payload.as_ptr().wrapping_byte_add(AHEAD));
+        let isum = _mm256_cvtepi32_ps(products(payload, q));
+        acc = _mm256_add_ps(acc, _mm256_mul_ps(_mm256_mul_ps(load_f16(d), _mm256_set1_ps(*scale)), isum));
     }
     acc
 }

@@ -4,12 +4,15 @@
 //! CPU has it: the contract multiplies, rounds and then adds.
 
 mod attention;
+mod cache;
 mod float;
 mod lanes;
 mod math;
 mod matmul;
 mod matmul_q4;
 mod matmul_q8;
+#[cfg(test)]
+mod tests;
 mod vector;
 
 use core::ops::Range;
@@ -88,6 +91,16 @@ impl Kernels for Avx2 {
         unsafe { vector::gate(function, gate, up) }
     }
 
+    fn store_f16(&self, x: &[f32], out: &mut [u16]) -> Result<(), NotFinite> {
+        // SAFETY: as above.
+        unsafe { cache::store_f16(x, out) }
+    }
+
+    fn store_i8(&self, x: &[f32], out: &mut [i8]) -> Result<u16, NotFinite> {
+        // SAFETY: as above.
+        unsafe { cache::store_i8(x, out) }
+    }
+
     fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
         // SAFETY: as above.
         match unsafe { attention::scores(query, keys, scale, out) } {
@@ -103,9 +116,4 @@ impl Kernels for Avx2 {
             None => scalar::att_values(scores, max, values, acc),
         }
     }
-}
-
-#[cfg(test)]
-mod tests {
-    crate::testing::kernel_tests!(super::Avx2::new());
 }

@@ -3,13 +3,14 @@
 use core::arch::x86_64::*;
 
 use super::{
-    lanes::{keep, load, max_i32, padded, store, sum_i32, tree},
+    lanes::{keep, load, magnitude_bits, max_i32, padded, store, store_i8x32, sum_i32, tree},
     math::{exp, exp_cut},
 };
 use crate::{
     BLOCK, Gate, NotFinite, Pairs,
     acts::ActRowMut,
     scalar::{self, GELU_INNER, GELU_OUTER, INFINITE, SMALLEST, rms_factor},
+    slice::copy,
 };
 
 /// See [`scalar::quantise`].
@@ -36,9 +37,7 @@ fn quantise_block(x: &[f32; BLOCK], q: &mut [i8; BLOCK]) -> Result<(f32, i32), N
     for (v, x) in v.iter_mut().zip(x.as_chunks::<8>().0) {
         *v = load(x);
     }
-    // Bits of magnitudes are positive as signed integers and ordered as the magnitudes are.
-    let magnitude = v.map(|v| _mm256_and_si256(_mm256_castps_si256(v), _mm256_set1_epi32(0x7fff_ffff)));
-    let [a, b, c, d] = magnitude;
+    let [a, b, c, d] = v.map(|v| magnitude_bits(v));
     let max = max_i32(_mm256_max_epi32(_mm256_max_epi32(a, b), _mm256_max_epi32(c, d))).cast_unsigned();
     if max >= INFINITE {
         return Err(NotFinite);
@@ -53,11 +52,7 @@ fn quantise_block(x: &[f32; BLOCK], q: &mut [i8; BLOCK]) -> Result<(f32, i32), N
     let id = _mm256_set1_ps(id);
     let [a, b, c, d] = v.map(|v| _mm256_cvtps_epi32(_mm256_mul_ps(v, id)));
     let sum = sum_i32(_mm256_add_epi32(_mm256_add_epi32(a, b), _mm256_add_epi32(c, d)));
-    // Packing works inside 128-bit halves: groups of four come out in the order 0 2 4 6 1 3 5 7.
-    let bytes = _mm256_packs_epi16(_mm256_packs_epi32(a, b), _mm256_packs_epi32(c, d));
-    let bytes = _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    // SAFETY: `q` is 32 writable bytes; `storeu` asks for no alignment.
-    unsafe { _mm256_storeu_si256(q.as_mut_ptr().cast(), bytes) };
+    store_i8x32(q, [a, b, c, d]);
     Ok((scale, sum))
 }
 
@@ -78,23 +73,6 @@ fn sum_of(x: &[f32], term: impl Fn(__m256) -> __m256) -> f32 {
     tree(s)
 }
 
-/// `out[i] = f(out[i])`; `fill` stands in for the elements past the end.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-fn update(x: &mut [f32], fill: f32, f: impl Fn(__m256) -> __m256) {
-    let (chunks, rest) = x.as_chunks_mut::<8>();
-    for x in chunks {
-        let y = f(load(x));
-        store(x, y);
-    }
-    if !rest.is_empty() {
-        let mut y = padded(rest, fill);
-        let result = f(load(&y));
-        store(&mut y, result);
-        crate::slice::copy(rest, &y);
-    }
-}
-
 /// `out[i] = f(x[i], y[i])`.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
@@ -106,7 +84,7 @@ fn combine(out: &mut [f32], x: &[f32], y: &[f32], f: impl Fn(__m256, __m256) -> 
     }
     let mut tail = [0.0; 8];
     store(&mut tail, f(load(&padded(x_rest, 0.0)), load(&padded(y_rest, 0.0))));
-    crate::slice::copy(out_rest, &tail);
+    copy(out_rest, &tail);
 }
 
 /// See [`scalar::rmsnorm`].
@@ -150,18 +128,37 @@ pub(super) fn layernorm(x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: 
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn softmax(x: &mut [f32]) {
     let max = _mm256_set1_ps(max_of(x));
-    // Past the end: exp(-inf) is cut to +0.0.
     let total = exp_and_sum(x, max);
-    let total = _mm256_set1_ps(total);
-    update(x, 0.0, |x| _mm256_div_ps(x, total));
+    let (chunks, rest) = x.as_chunks_mut::<8>();
+    for x in chunks {
+        let y = _mm256_div_ps(load(x), _mm256_set1_ps(total));
+        store(x, y);
+    }
+    for x in rest {
+        *x /= total;
+    }
 }
 
 /// `x[i] = exp_cut(x[i] - max)`; returns the contract's sum of the results.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn exp_and_sum(x: &mut [f32], max: __m256) -> f32 {
-    update(x, f32::NEG_INFINITY, |x| exp_cut(_mm256_sub_ps(x, max)));
-    sum_of(x, |x| x)
+    let mut s = _mm256_setzero_ps();
+    let (chunks, rest) = x.as_chunks_mut::<8>();
+    for x in chunks {
+        let y = exp_cut(_mm256_sub_ps(load(x), max));
+        s = _mm256_add_ps(s, y);
+        store(x, y);
+    }
+    if !rest.is_empty() {
+        // Past the end exp(-inf) is cut to +0.0, which a partial sum does not notice; see `sum_of`.
+        let mut y = padded(rest, f32::NEG_INFINITY);
+        let tail = exp_cut(_mm256_sub_ps(load(&y), max));
+        s = _mm256_add_ps(s, tail);
+        store(&mut y, tail);
+        copy(rest, &y);
+    }
+    tree(s)
 }
 
 /// The largest element as `if x > max { x } else { max }` finds it from -inf: NaN is passed over, and of +0.0 and -0.0
@@ -169,8 +166,17 @@ pub(super) fn exp_and_sum(x: &mut [f32], max: __m256) -> f32 {
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn max_of(x: &[f32]) -> f32 {
-    let (chunks, rest) = x.as_chunks::<8>();
-    let mut max = _mm256_set1_ps(f32::NEG_INFINITY);
+    // Four chains, as one would wait for each comparison.
+    let (chunks, rest) = x.as_chunks::<32>();
+    let mut lanes = [_mm256_set1_ps(f32::NEG_INFINITY); 4];
+    for x in chunks {
+        for (max, x) in lanes.iter_mut().zip(x.as_chunks::<8>().0) {
+            *max = _mm256_max_ps(load(x), *max);
+        }
+    }
+    let [a, b, c, d] = lanes;
+    let mut max = _mm256_max_ps(_mm256_max_ps(a, b), _mm256_max_ps(c, d));
+    let (chunks, rest) = rest.as_chunks::<8>();
     for x in chunks {
         max = _mm256_max_ps(load(x), max);
     }
@@ -274,6 +280,6 @@ fn activate(gate: &mut [f32], up: &[f32], f: impl Fn(__m256) -> __m256) {
         let mut tail = padded(gate_rest, 0.0);
         let y = _mm256_mul_ps(f(load(&tail)), load(&padded(up_rest, 0.0)));
         store(&mut tail, y);
-        crate::slice::copy(gate_rest, &tail);
+        copy(gate_rest, &tail);
     }
 }
