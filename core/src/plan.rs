@@ -52,7 +52,7 @@ impl PlanOptions {
 /// | tokens | `B` | u32 |
 ///
 /// The KV arena holds keys and values, `n_layers * kv_dim * context` each, and for an int8 cache their scales. For
-/// stories260K with 128 tokens of context, an int8 cache and everything else 1, that is 43,520 bytes of KV and 8,512 of
+/// stories260K with 128 tokens of context, an int8 cache and everything else 1, that is 43,520 bytes of KV and 7,360 of
 /// scratch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

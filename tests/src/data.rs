@@ -11,21 +11,18 @@ pub fn shared(name: &str) -> Option<Vec<u8>> {
     read(folder.join(name), "PIPSQUEAK_DATA")
 }
 
-/// SmolLM2-135M-Instruct as GGUF: `$PIPSQUEAK_SMOLLM2`, or the file in the cache folder.
+/// SmolLM2-135M-Instruct as GGUF: `$PIPSQUEAK_SMOLLM2`, or the file in the cache folder, as the program looks for it.
 ///
-/// `None`, with a line that says so, where it is not there; a panic where the variable names a file that is not.
+/// `None`, with a line that says so, where it is not there; a panic where `CI` is set, or where the variable names a file
+/// that is not.
 pub fn smollm2() -> Option<Vec<u8>> {
-    if let Some(path) = env::var_os("PIPSQUEAK_SMOLLM2") {
-        return Some(fs::read(&path).unwrap_or_else(|error| panic!("PIPSQUEAK_SMOLLM2 = {path:?}: {error}")));
+    let path = env::var_os("PIPSQUEAK_SMOLLM2").map(PathBuf::from);
+    if let Some(path) = path.or_else(|| pipsqueak_cli::boxed::default_model().ok()) {
+        return Some(fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
     }
-    let home = || env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
-    let cache = env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(home).unwrap_or_default();
-    let path = cache.join("pipsqueak/SmolLM2-135M-Instruct.Q4_1.gguf");
-    let bytes = fs::read(&path).ok();
-    if bytes.is_none() {
-        println!("skipped: no {} (or set PIPSQUEAK_SMOLLM2)", path.display());
-    }
-    bytes
+    assert!(env::var_os("CI").is_none(), "no SmolLM2 in the cache folder; set PIPSQUEAK_SMOLLM2");
+    println!("skipped: no SmolLM2 in the cache folder (or set PIPSQUEAK_SMOLLM2)");
+    None
 }
 
 fn read(path: PathBuf, variable: &str) -> Option<Vec<u8>> {

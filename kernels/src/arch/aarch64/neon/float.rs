@@ -89,7 +89,7 @@ impl Element for BF16 {
 /// Products of `ROWS` rows with each of `T` vectors, each the contract's vector sum.
 ///
 /// Every sum is over as many elements as the shortest of them has; all are meant to have the same length.
-#[inline]
+#[inline(never)]
 #[target_feature(enable = "neon")]
 pub(super) fn dots<E: Element, const ROWS: usize, const T: usize>(
     rows: &[&[E::Stored]; ROWS],

@@ -7,6 +7,7 @@ mod attention;
 mod cache;
 mod float;
 mod matmul;
+mod peak;
 mod vector;
 
 use core::{
@@ -28,8 +29,8 @@ impl Kernels for Neon {
         "neon"
     }
 
-    fn panel(&self, _: Format) -> Panel {
-        Panel::R4
+    fn panel(&self, format: Format) -> Panel {
+        if format.is_quantised() { Panel::R4 } else { Panel::R1 }
     }
 
     fn matmul(&self, w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {
@@ -75,6 +76,11 @@ impl Kernels for Neon {
     fn store_i8(&self, x: &[f32], out: &mut [i8]) -> Result<u16, NotFinite> {
         // SAFETY: as for `matmul`.
         unsafe { cache::store_i8(x, out) }
+    }
+
+    fn peak(&self, rounds: usize) -> usize {
+        // SAFETY: as for `matmul`.
+        unsafe { peak::peak(rounds) }
     }
 
     fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {

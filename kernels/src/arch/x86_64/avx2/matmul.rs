@@ -13,7 +13,7 @@ use crate::{BLOCK, Format, Input, Matrix, Store, Tile, acts::ActRow, acts::Acts}
 /// Rows of a panel.
 const ROWS: usize = 8;
 /// Tokens of a tile.
-pub(super) const TOKENS: usize = 16;
+pub(super) const TOKENS: usize = 32;
 /// Panels that use a packed stretch of activations.
 const PANELS: usize = 8;
 /// Blocks of a stretch.

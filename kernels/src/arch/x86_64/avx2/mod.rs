@@ -11,6 +11,7 @@ mod math;
 mod matmul;
 mod matmul_q4;
 mod matmul_q8;
+mod peak;
 #[cfg(test)]
 mod tests;
 mod vector;
@@ -99,6 +100,11 @@ impl Kernels for Avx2 {
     fn store_i8(&self, x: &[f32], out: &mut [i8]) -> Result<u16, NotFinite> {
         // SAFETY: as above.
         unsafe { cache::store_i8(x, out) }
+    }
+
+    fn peak(&self, rounds: usize) -> usize {
+        // SAFETY: as above.
+        unsafe { peak::peak(rounds) }
     }
 
     fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {

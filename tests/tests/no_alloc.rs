@@ -1,0 +1,141 @@
+//! Nothing on the way of a token allocates: not the engine, nor the sampler, nor the tokenizer, on one thread or two.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+
+use pipsqueak::{
+    Image, KvType, Plan, PlanOptions, Progress, Sampler, Sampling, Session, Vocab, Want,
+    kernels::{Format, Panel, select, team::Team},
+    tokenizer::{Decoder, EncodeOptions, max_tokens, scratch_len},
+};
+use pipsqueak_cli::{pool::with_team, vocab};
+use pipsqueak_tests::{
+    engine::{Arenas, TinyFile},
+    small_vocab,
+    tiny_model::{TinyModel, tiny_config},
+};
+
+/// The system's allocator, with a count of every thread's allocations. What is freed does not count: a thread of the
+/// session before may do that on its way out.
+struct Counting;
+
+static WATCHED: AtomicBool = AtomicBool::new(false);
+static CALLS: AtomicUsize = AtomicUsize::new(0);
+
+// SAFETY: every call goes to `System` as it came; the counters are plain numbers and allocate nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        if WATCHED.load(Ordering::Relaxed) {
+            CALLS.fetch_add(1, Ordering::Relaxed);
+        }
+        // SAFETY: the caller's promises about `layout` are those that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: `pointer` came from `System` with this layout, as all of ours do.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations, by any thread, while `work` runs.
+fn calls(work: impl FnOnce()) -> usize {
+    CALLS.store(0, Ordering::SeqCst);
+    WATCHED.store(true, Ordering::SeqCst);
+    work();
+    WATCHED.store(false, Ordering::SeqCst);
+    CALLS.load(Ordering::SeqCst)
+}
+
+/// A prompt, tokens with a sampler that uses all of its means, tokens in slices, a text scored, a step back.
+fn a_session(session: &mut Session<'_>, sampler: &mut Sampler) {
+    session.truncate(0);
+    session.prefill(&[1; 70]).unwrap();
+    for _ in 0..8 {
+        let id = session.sample(sampler).unwrap();
+        sampler.accept(id);
+        session.decode(id).unwrap();
+    }
+    session.feed(&[2; 3], Want::Last).unwrap();
+    while session.step(500).unwrap() == Progress::More {}
+    let mut sum = 0.0;
+    session.score(&[3; 10], |_, logits| sum += logits[0]).unwrap();
+    assert!(sum.is_finite());
+    session.truncate(5);
+    session.decode(7).unwrap();
+    session.prefill(&[u32::MAX]).unwrap_err();
+}
+
+/// One test only: another one's allocations would be counted too.
+#[test]
+fn nothing_allocates() {
+    assert_eq!(calls(|| drop(std::hint::black_box(Box::new(1)))), 1, "the count itself");
+
+    let file = TinyFile::new(TinyModel::random(tiny_config(), 1));
+    for format in [Format::F32, Format::Q8, Format::Q4M] {
+        for kernels in select::all() {
+            let panel = if format.is_quantised() { kernels.panel(format) } else { Panel::R1 };
+            let packed = file.pack(format, panel);
+            for kv in KvType::ALL {
+                for threads in [1, 2] {
+                    let options = PlanOptions { context: 128, kv, batch: 16, logits: 4, threads };
+                    let plan = Plan::new(&tiny_config(), options);
+                    let mut arenas = Arenas::new(&plan);
+                    let mut sampler = Sampler::new(Sampling { repeat_penalty: 1.1, ..Sampling::default() });
+                    let mut work = |team: &Team<'_>| {
+                        // A thread allocates while it starts; here all of the team's have.
+                        let started = Barrier::new(threads);
+                        team.run(threads, &|_| drop(started.wait()));
+                        // Opening an image and making a session do not allocate either.
+                        let first = calls(|| {
+                            let image = Image::open(packed.bytes()).unwrap();
+                            image.verify().unwrap();
+                            let (scratch, kv) = (&mut arenas.scratch, &mut arenas.kv);
+                            drop(Session::new(&image, kernels, team, &plan, scratch, kv).unwrap());
+                        });
+                        let image = Image::open(packed.bytes()).unwrap();
+                        let mut session = arenas.session(&image, kernels, team, &plan);
+                        // The first round lets the system set up what its threads need.
+                        a_session(&mut session, &mut sampler);
+                        first + calls(|| a_session(&mut session, &mut sampler))
+                    };
+                    let calls = if threads == 1 { work(&Team::alone()) } else { with_team(threads, work) };
+                    let (format, kernels) = (format.name(), kernels.name());
+                    assert_eq!(calls, 0, "{format}, {kernels}, {} cache, {threads} threads", kv.name());
+                }
+            }
+        }
+    }
+
+    for source in [small_vocab::sentencepiece(), small_vocab::bpe()] {
+        let section = vocab::build(&source).unwrap();
+        let text = "Once upon a time, the cat sat on 12 mats: été, 漢字 🙂\n\n<|endoftext|>";
+        let mut ids = vec![0; max_tokens(text.len())];
+        let mut scratch = vec![0; scratch_len(text.len())];
+        let mut bytes = [0; 256];
+        let mut shown = 0;
+        let mut decoded = 0;
+        let calls = calls(|| {
+            let vocab = Vocab::new(&section).unwrap();
+            let options = EncodeOptions { add_bos: vocab.bos().is_some(), parse_special: false };
+            let n = vocab.encode(text, options, &mut ids, &mut scratch).unwrap();
+            decoded = vocab.decode(&ids[..n], false, &mut bytes).unwrap();
+            let mut decoder = Decoder::new(vocab, true);
+            for id in &ids[..n] {
+                decoder.push(*id, |piece| shown += piece.len()).unwrap();
+            }
+            decoder.flush(|piece| shown += piece.len());
+        });
+        assert_eq!(calls, 0, "{:?}", source.model);
+        assert_eq!(&bytes[..decoded], text.as_bytes());
+        assert!(shown >= text.len());
+    }
+}
