@@ -151,7 +151,7 @@ impl Element for I8 {
 #[inline]
 #[target_feature(enable = "neon")]
 fn weigh<E: Element>(weights: &[f32], values: &[E::Stored], acc: &mut [f32]) {
-    let head_dim = acc.len();
+    let head_dim = acc.len().max(1);
     let mut at = 0;
     let (wide, rest) = acc.as_chunks_mut::<32>();
     for acc in wide {
