@@ -103,19 +103,19 @@ pub struct EngineArgs {
 #[derive(Args, Debug, Clone)]
 pub struct SamplingArgs {
     /// Temperature; 0 takes the most likely token
-    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = at_least_zero)]
+    #[arg(long, allow_negative_numbers = true, value_name = "T", default_value_t = 0.8, value_parser = at_least_zero)]
     pub temp: f32,
     /// Choose among the K most likely tokens; 0 for all
     #[arg(long, value_name = "K", default_value_t = 40)]
     pub top_k: u32,
     /// Choose among the most likely tokens that together reach P
-    #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = fraction)]
+    #[arg(long, allow_negative_numbers = true, value_name = "P", default_value_t = 0.95, value_parser = fraction)]
     pub top_p: f32,
     /// Choose among tokens at least M times as likely as the first
-    #[arg(long, value_name = "M", default_value_t = 0.05, value_parser = fraction)]
+    #[arg(long, allow_negative_numbers = true, value_name = "M", default_value_t = 0.05, value_parser = fraction)]
     pub min_p: f32,
     /// Divide the logits of the last 64 tokens by R; 1 for no penalty
-    #[arg(long, value_name = "R", default_value_t = 1.0, value_parser = above_zero)]
+    #[arg(long, allow_negative_numbers = true, value_name = "R", default_value_t = 1.0, value_parser = above_zero)]
     pub repeat_penalty: f32,
     /// Seed of the random draws; the same seed gives the same text on every machine
     #[arg(long, value_name = "S", default_value_t = 0)]

@@ -121,10 +121,12 @@ pub fn plan(args: &EngineArgs, image: &Image<'_>, need: usize, logits: usize, th
     Ok(Plan::new(image.config(), PlanOptions { context, kv, batch, logits: logits.min(batch), threads }))
 }
 
-/// The model's vocabulary.
-pub fn vocab<'a>(image: &Image<'a>) -> Result<Vocab<'a>, Failure> {
+/// The model's vocabulary; `left_out` says why it has none, where that is known.
+pub fn vocab<'a>(image: &Image<'a>, left_out: Option<&str>) -> Result<Vocab<'a>, Failure> {
     image.vocab().ok_or_else(|| {
-        Failure::new("the model has no vocabulary: give a llama2.c .bin its tokenizer with --tokenizer tokenizer.bin")
+        Failure::new(left_out.unwrap_or(
+            "the model has no vocabulary: give a llama2.c .bin its tokenizer with --tokenizer tokenizer.bin",
+        ))
     })
 }
 

@@ -110,6 +110,7 @@ impl Mapped {
 pub struct Model {
     file: Mapped,
     packed: Option<Packed>,
+    vocab_left_out: Option<String>,
 }
 
 /// Whether `bytes` begin a packed image.
@@ -156,16 +157,17 @@ impl Model {
             let suits =
                 image.entries().all(|entry| !entry.format.is_quantised() || entry.panel == kernels.panel(entry.format));
             if suits {
-                return Ok(Self { file, packed: None });
+                return Ok(Self { file, packed: None, vocab_left_out: None });
             }
         }
-        let packed = {
+        let (packed, vocab_left_out) = {
             let parts = parts(&file, tokenizer)?;
             let panel = |format| kernels.panel(format);
             let options = PackOptions { progress, ..PackOptions::keep(&panel, threads) };
-            pack(&parts, &options).map_err(|error| OpenError::Pack { path: path.into(), error })?
+            let packed = pack(&parts, &options).map_err(|error| OpenError::Pack { path: path.into(), error })?;
+            (packed, parts.vocab_left_out)
         };
-        Ok(Self { file, packed: Some(packed) })
+        Ok(Self { file, packed: Some(packed), vocab_left_out })
     }
 
     /// The image.
@@ -177,6 +179,11 @@ impl Model {
     /// The file's name.
     pub fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// Why it has no vocabulary, where that has a reason.
+    pub fn vocab_left_out(&self) -> Option<&str> {
+        self.vocab_left_out.as_deref()
     }
 
     /// Whether it is a llama2.c file, whose users count steps, prompt included, rather than new tokens.

@@ -92,4 +92,6 @@ pub struct Source<'a> {
     pub origin: String,
     /// The chat template (Jinja), where the file has one.
     pub chat_template: Option<String>,
+    /// Why the file's vocabulary was left out, where it was: a tokenizer that is not supported. Weights do not need it.
+    pub vocab_left_out: Option<String>,
 }

@@ -60,6 +60,7 @@ impl TinyFile {
             licence: String::new(),
             origin: "a random generator".into(),
             chat_template: None,
+            vocab_left_out: None,
         }
     }
 

@@ -53,6 +53,18 @@ fn assert_tensors(source: &Source<'_>, model: &TinyModel, matrix_encoding: Encod
 }
 
 #[test]
+fn an_unsupported_tokenizer_leaves_the_weights_usable() {
+    let mut writer = tiny().gguf(Encoding::F32);
+    writer.set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.pre", "llama-bpe");
+    let bytes = writer.bytes();
+    let source = open(&bytes).unwrap();
+    assert_eq!(source.vocab, None);
+    assert!(source.vocab_left_out.unwrap().contains("llama-bpe"));
+    let error = gguf::vocab_only(&bytes).unwrap_err().to_string();
+    assert!(error.contains("llama-bpe"), "{error}");
+}
+
+#[test]
 fn gguf_tensors_in_every_encoding() {
     for tied_head in [true, false] {
         let model = TinyModel::random(Config { tied_head, ..tiny_config() }, 2);

@@ -56,7 +56,7 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let kernels = engine::kernels(args.engine.kernels.as_deref())?;
     let model = engine::open(&args.model, kernels, args.engine.threads)?;
     let image = model.image()?;
-    let vocab = engine::vocab(&image)?;
+    let vocab = engine::vocab(&image, model.vocab_left_out())?;
     let threads = engine::threads(args.engine.threads, &image);
     let ctx = args.engine.ctx.unwrap_or(CONTEXT.min(image.config().seq_len));
     let engine_args = EngineArgs { ctx: Some(ctx), ..args.engine.clone() };

@@ -38,7 +38,7 @@ pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
             // The model as it is, measured on the text.
             let model = Model::open(&path, tokenizer, kernels, threads, &|_, _| {})?;
             let image = model.image()?;
-            let vocab = engine::vocab(&image)?;
+            let vocab = engine::vocab(&image, model.vocab_left_out())?;
             let mut ids = engine::encode(&vocab, &text, vocab.add_bos(), false)?;
             ids.truncate(CALIBRATION_TOKENS);
             if ids.is_empty() {

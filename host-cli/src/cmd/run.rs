@@ -46,7 +46,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     if args.verify {
         image.verify().map_err(|error| Failure::new(format_args!("{}: {error}", model.path().display())))?;
     }
-    let vocab = engine::vocab(&image)?;
+    let vocab = engine::vocab(&image, model.vocab_left_out())?;
     let prompt = args.prompt.as_deref().unwrap_or(if args.model.model.is_none() { boxed::PROMPT } else { "" });
     let mut ids = engine::encode(&vocab, prompt, vocab.add_bos(), true)?;
     if ids.is_empty() {

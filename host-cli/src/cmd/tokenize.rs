@@ -90,7 +90,7 @@ fn section(args: &ModelArgs) -> Result<Vec<u8>, Failure> {
     let fail = |error: &dyn std::fmt::Display| Failure::new(format_args!("{}: {error}", path.display()));
     if is_image(file.bytes()) {
         let image = pipsqueak::Image::open(file.bytes()).map_err(|error| fail(&error))?;
-        engine::vocab(&image)?;
+        engine::vocab(&image, None)?;
         return Ok(image.vocab_bytes().to_vec());
     }
     let source = if file.bytes().starts_with(import::gguf::MAGIC) && args.tokenizer.tokenizer.is_none() {

@@ -246,6 +246,7 @@ impl<'a> TensorReader<'a> {
             licence: String::new(),
             origin: String::new(),
             chat_template: None,
+            vocab_left_out: None,
         }
     }
 }

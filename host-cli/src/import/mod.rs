@@ -24,6 +24,7 @@ pub fn open<'a>(bytes: &'a [u8], tokenizer: Option<&[u8]>) -> Result<Source<'a>,
     let mut source = if bytes.starts_with(gguf::MAGIC) { gguf::open(bytes)? } else { llama2c::open(bytes)? };
     if let Some(tokenizer) = tokenizer {
         source.vocab = Some(read_tokenizer(tokenizer, source.config.vocab_size)?);
+        source.vocab_left_out = None;
     }
     Ok(source)
 }

@@ -67,6 +67,8 @@ pub struct ModelParts<'a> {
     pub text: Vec<u8>,
     /// A golden vector that stays valid; empty for none.
     pub golden: Vec<u32>,
+    /// Why there is no vocabulary, where that has a reason.
+    pub vocab_left_out: Option<String>,
     /// All tensors, in directory order.
     pub tensors: Vec<PartTensor<'a>>,
 }
@@ -101,6 +103,7 @@ impl<'a> ModelParts<'a> {
             rope: rope_turns(source),
             vocab: source.vocab.as_ref().map(vocab::build).transpose().map_err(PackError::Vocab)?.unwrap_or_default(),
             text,
+            vocab_left_out: source.vocab_left_out.clone(),
             golden: Vec::new(),
             tensors,
         })
@@ -131,6 +134,7 @@ impl<'a> ModelParts<'a> {
             rope: image.rope().to_vec(),
             vocab: image.vocab_bytes().to_vec(),
             text,
+            vocab_left_out: None,
             golden,
             tensors,
         }

@@ -100,7 +100,11 @@ pub(super) fn source<'a>(container: &Container<'a>) -> Result<Source<'a>, Import
         Some(info) => (RopeScaling::Factors, rope_factors(container, info, &config, keys.rope_scaling()?)?),
         None => (keys.rope_scaling()?, Vec::new()),
     };
-    let vocab = vocab::read(&container.metadata)?;
+    // Weights can be used without a vocabulary: token ids in, logits out.
+    let (vocab, vocab_left_out) = match vocab::read(&container.metadata) {
+        Err(error @ ImportError::Tokenizer { .. }) => (None, Some(error.to_string())),
+        read => (read?, None),
+    };
     if let Some(vocab) = &vocab {
         check_vocab_size(vocab, config.vocab_size)?;
     }
@@ -121,6 +125,7 @@ pub(super) fn source<'a>(container: &Container<'a>) -> Result<Source<'a>, Import
             .collect::<Vec<_>>()
             .join(", "),
         chat_template: container.metadata.str("tokenizer.chat_template")?.map(String::from),
+        vocab_left_out,
     })
 }
 

@@ -183,7 +183,7 @@ fn weigh_lanes<E: Element, const N: usize>(
     acc: &mut [[f32; 8]],
 ) {
     let mut chunk = [[vdupq_n_f32(0.0); 2]; N];
-    for (w, row) in weights.iter().zip(values.chunks_exact(head_dim.max(1))) {
+    for (w, row) in weights.iter().zip(values.chunks_exact(head_dim)) {
         let Some(row) = row.get(at..at + 8 * N) else { return };
         for (i, [low, high]) in chunk.iter_mut().enumerate() {
             // SAFETY: `i < N` and `row` has `8 * N` elements. NEON as in this function.
