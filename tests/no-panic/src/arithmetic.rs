@@ -6,13 +6,12 @@ use pipsqueak::{
     Sampler, Sampling,
     crc::{Crc32, crc32},
     kernels::{
-        Acts, BLOCK, Block, CacheRows, Format, Gate, Input, Kernels, Linear, Matrix, Pairs, Panel, Query, Scalar, Store,
-        Tile,
+        Acts, BLOCK, Block, CacheRows, Format, Gate, Input, Kernels, Linear, Matrix, MatrixMut, Pairs, Panel, Query,
+        Scalar, Store, Tile,
         acts::ActRowMut,
         arena::{Carver, bytes_of, lines_for},
         float16, linear, math, matrix_bytes, quantise, run_linears, scalar, select, slice,
         team::Team,
-        MatrixMut,
     },
     sampler::{greedy, uniform},
 };
@@ -45,7 +44,13 @@ fn cut<'a, T>(data: &mut &'a mut [T], choices: &mut Choices) -> &'a mut [T] {
 }
 
 /// Every operation on vectors of a set chosen while running, and the scalar ones.
-pub fn vectors(mut floats: &mut [f32], words: &mut [u32], mut halves: &mut [u16], mut codes: &mut [i8], choices: &mut Choices) {
+pub fn vectors(
+    mut floats: &mut [f32],
+    words: &mut [u32],
+    mut halves: &mut [u16],
+    mut codes: &mut [i8],
+    choices: &mut Choices,
+) {
     let k = set(choices);
     let eps = f32::from_bits(choices.next() as u32);
     let (x, y, z) = (cut(&mut floats, choices), cut(&mut floats, choices), cut(&mut floats, choices));
@@ -96,7 +101,12 @@ pub fn matrices(bytes: &mut [u8], mut floats: &mut [f32], q: &[i8], choices: &mu
         }
     };
     let (row, block) = (choices.next(), choices.next());
-    black_box((w.row(row, floats), w.block(row, block).map(|block| block.dequantise(format)), w.bytes(), w.unit_macs()));
+    black_box((
+        w.row(row, floats),
+        w.block(row, block).map(|block| block.dequantise(format)),
+        w.bytes(),
+        w.unit_macs(),
+    ));
     black_box((w.panel_scales(row), w.panel_payload(row), w.row_f32(row), w.row_16(row)));
     let k = set(choices);
     let (x, scale, out) = (cut(&mut floats, choices), cut(&mut floats, choices), cut(&mut floats, choices));
