@@ -363,10 +363,11 @@ have_aarch64() {
     other=(qemu-aarch64 -cpu "${1:-max}" -L "${AARCH64_SYSROOT:-/usr/aarch64-linux-gnu}")
 }
 
-# The program for 64-bit Arm Linux, in $arm_program.
+# The program for 64-bit Arm Linux, in $arm_program: with the tests' profile, because the standard library may have to be
+# built along, and once is enough. That profile optimises, and checks overflow and debug assertions.
 build_arm_program() {
-    tests/cross/aarch64.sh build --release -p pipsqueak-cli --target-dir "$target/aarch64"
-    arm_program=$target/aarch64/aarch64-unknown-linux-gnu/release/pipsqueak
+    tests/cross/aarch64.sh build -p pipsqueak-cli --target-dir "$target/aarch64"
+    arm_program=$target/aarch64/aarch64-unknown-linux-gnu/debug/pipsqueak
 }
 
 stage_aarch64() {
