@@ -121,14 +121,19 @@ impl Config {
         }
     }
 
+    /// Whether a model of this shape has tensors of this kind.
+    pub const fn has(&self, kind: TensorKind) -> bool {
+        !(self.tied_head && matches!(kind, TensorKind::OutputHead))
+    }
+
     /// Every tensor a model of this shape has, with its layer, in directory order.
     pub fn tensors(&self) -> impl Iterator<Item = (TensorKind, u32)> + use<> {
-        let tied = self.tied_head;
-        let whole = TensorKind::ALL.into_iter().filter(|kind| !kind.per_layer());
+        let config = *self;
+        let whole = TensorKind::ALL.into_iter().filter(move |kind| !kind.per_layer() && config.has(*kind));
         let layers = (0..self.n_layers).flat_map(|layer| {
             TensorKind::ALL.into_iter().filter(|kind| kind.per_layer()).map(move |kind| (kind, layer))
         });
-        whole.filter(move |kind| !(tied && *kind == TensorKind::OutputHead)).map(|kind| (kind, 0)).chain(layers)
+        whole.map(|kind| (kind, 0)).chain(layers)
     }
 
     /// Parameters of the model.

@@ -5,10 +5,7 @@ use pipsqueak::{
     config::{Activation, Config, RopePairs},
     tensor::TensorKind,
 };
-use pipsqueak_cli::{
-    import::{needs_tensor, tensor_shape},
-    source::Encoding,
-};
+use pipsqueak_cli::source::Encoding;
 
 use crate::{
     gguf_writer::{GgufWriter, Value},
@@ -66,10 +63,10 @@ impl TinyModel {
         let mut tensors = Vec::new();
         for layer in 0..config.n_layers {
             for kind in TensorKind::ALL {
-                if !needs_tensor(&config, kind) || (layer > 0 && !kind.per_layer()) {
+                if !config.has(kind) || (layer > 0 && !kind.per_layer()) {
                     continue;
                 }
-                let (rows, cols) = tensor_shape(&config, kind);
+                let (rows, cols) = config.shape(kind);
                 let (rows, cols) = (rows as usize, cols as usize);
                 let value = |rng: &mut Rng| match kind {
                     TensorKind::RmsAtt | TensorKind::RmsFfn | TensorKind::RmsFinal => 1.0 + 0.2 * rng.uniform(),

@@ -5,7 +5,7 @@ use pipsqueak::{
     tensor::TensorKind,
 };
 use pipsqueak_cli::{
-    import::{self, ImportError, gguf, needs_tensor, tensor_shape},
+    import::{self, ImportError, gguf},
     source::{Encoding, RopeScaling, Source},
     vocab::{PreTokenizer, TokenKind, VocabModel, VocabSource},
 };
@@ -522,8 +522,8 @@ fn shapes_of_all_tensors() {
         (TensorKind::W2, (64, 96)),
         (TensorKind::W3, (96, 64)),
     ] {
-        assert_eq!(tensor_shape(&config, kind), shape, "{}", kind.name());
-        assert!(needs_tensor(&config, kind));
+        assert_eq!(config.shape(kind), shape, "{}", kind.name());
+        assert!(config.has(kind));
     }
-    assert!(!needs_tensor(&tiny_config(), TensorKind::OutputHead));
+    assert!(!tiny_config().has(TensorKind::OutputHead));
 }

@@ -47,7 +47,6 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     }
     let mut runs = Vec::new();
     for threads in threads {
-        let ceilings = machine::Ceilings::measure(kernels, threads);
         let options = PlanOptions {
             context,
             kv: KvType::from(args.kv),
@@ -55,7 +54,10 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
             logits: 1,
             threads,
         };
+        // Before and after, because a busy moment would put a ceiling below what is then measured under it.
+        let before = machine::Ceilings::measure(kernels, threads);
         let (prefill_s, decode_s) = measure(&image, kernels, options, prefill, decode, args.repeat)?;
+        let ceilings = machine::Ceilings::measure(kernels, threads).or_higher(before);
         let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
         let mut add = |test, tokens, seconds, ceiling_tokens_per_s| {
             if tokens > 0 {

@@ -116,7 +116,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
             kernels: kernels.name(),
             threads,
             prefill_tokens_per_s: rate(ids.len(), prefilled),
-            decode_tokens_per_s: rate(tokens.len(), decoded),
+            // The first new token came with the prefill.
+            decode_tokens_per_s: rate(tokens.len().saturating_sub(1), decoded),
             tokens,
         };
         if args.json {

@@ -15,11 +15,7 @@ use pipsqueak::{
     tensor::TensorKind,
 };
 
-use super::{
-    ImportError,
-    cursor::Cursor,
-    shape::{self, needs_tensor, tensor_shape},
-};
+use super::{ImportError, cursor::Cursor, shape};
 use crate::{
     source::{Encoding, RopeScaling, Source, SourceTensor},
     vocab::{Token, TokenKind, VocabModel, VocabSource},
@@ -189,8 +185,8 @@ impl<'a> TensorReader<'a> {
     }
 
     fn tensor_bytes(&self, kind: TensorKind) -> Result<u64, ImportError> {
-        let (rows, cols) = tensor_shape(&self.config, kind);
-        self.encoding(kind).tensor_bytes(rows, cols).ok_or_else(|| match self.encoding {
+        let (rows, cols) = self.config.shape(kind);
+        self.encoding(kind).tensor_bytes(rows.into(), cols.into()).ok_or_else(|| match self.encoding {
             Encoding::Llama2cQ80 { group } => shape::bad(
                 "the group size",
                 group,
@@ -205,7 +201,7 @@ impl<'a> TensorReader<'a> {
         let overflow = || ImportError::Overflow { what: "the model".into() };
         let mut need = self.cursor.offset().checked_add(extra).ok_or_else(overflow)?;
         for kind in TensorKind::ALL {
-            if !needs_tensor(&self.config, kind) || !(order.contains(&kind) || kind == TensorKind::OutputHead) {
+            if !self.config.has(kind) || !(order.contains(&kind) || kind == TensorKind::OutputHead) {
                 continue;
             }
             let copies = if kind.per_layer() { self.config.n_layers } else { 1 };
@@ -218,10 +214,10 @@ impl<'a> TensorReader<'a> {
 
     /// The next tensor, or all layers' next tensors.
     fn read(&mut self, kind: TensorKind) -> Result<(), ImportError> {
-        if !needs_tensor(&self.config, kind) {
+        if !self.config.has(kind) {
             return Ok(());
         }
-        let (rows, cols) = tensor_shape(&self.config, kind);
+        let (rows, cols) = self.config.shape(kind);
         let bytes = self.tensor_bytes(kind)?;
         let layers = if kind.per_layer() { self.config.n_layers } else { 1 };
         for layer in 0..layers {

@@ -12,7 +12,6 @@ mod shape;
 
 pub use dequantize::{BLOCK, check_finite};
 pub use error::ImportError;
-pub use shape::{needs_tensor, tensor_shape};
 
 use crate::{source::Source, vocab::VocabSource};
 

@@ -1,29 +1,8 @@
-//! What a shape must satisfy, and the tensors it asks for.
+//! What a shape must satisfy before anything is computed from it.
 
-use pipsqueak::{config::Config, tensor::TensorKind};
+use pipsqueak::config::Config;
 
 use super::ImportError;
-
-/// Rows and columns of a tensor of this kind in a model of this shape; one row for a vector.
-pub fn tensor_shape(config: &Config, kind: TensorKind) -> (u64, u64) {
-    let (dim, hidden_dim) = (u64::from(config.dim), u64::from(config.hidden_dim));
-    let q_dim = u64::from(config.n_heads) * u64::from(config.head_dim);
-    let kv_dim = u64::from(config.n_kv_heads) * u64::from(config.head_dim);
-    match kind {
-        TensorKind::TokenEmbedding | TensorKind::OutputHead => (config.vocab_size.into(), dim),
-        TensorKind::RmsFinal | TensorKind::RmsAtt | TensorKind::RmsFfn => (1, dim),
-        TensorKind::Wq => (q_dim, dim),
-        TensorKind::Wk | TensorKind::Wv => (kv_dim, dim),
-        TensorKind::Wo => (dim, q_dim),
-        TensorKind::W1 | TensorKind::W3 => (hidden_dim, dim),
-        TensorKind::W2 => (dim, hidden_dim),
-    }
-}
-
-/// Whether a model of this shape has a tensor of this kind.
-pub fn needs_tensor(config: &Config, kind: TensorKind) -> bool {
-    !(config.tied_head && kind == TensorKind::OutputHead)
-}
 
 /// Bounds far above any model this engine is for, so that no product of two of them leaves 64 bits.
 const MAX_WIDTH: u32 = 1 << 20;

@@ -16,7 +16,7 @@ use crate::{
     import::{
         ImportError, check_vocab_size,
         dequantize::f32_at,
-        shape::{self, bad, needs_tensor, tensor_shape},
+        shape::{self, bad},
     },
     source::{Encoding, RopeScaling, Source, SourceTensor},
 };
@@ -84,13 +84,8 @@ pub(super) fn source<'a>(container: &Container<'a>) -> Result<Source<'a>, Import
         tensors.push(tensor(container, info, &config, kind, layer)?);
         Ok(())
     };
-    for kind in TensorKind::ALL.into_iter().filter(|kind| !kind.per_layer() && needs_tensor(&config, *kind)) {
-        take(kind, 0)?;
-    }
-    for layer in 0..config.n_layers {
-        for kind in TensorKind::ALL.into_iter().filter(|kind| kind.per_layer()) {
-            take(kind, layer)?;
-        }
+    for (kind, layer) in config.tensors() {
+        take(kind, layer)?;
     }
     if let Some(((layer, kind), _)) = infos.first_key_value() {
         return Err(ImportError::UnexpectedTensor { tensor: tensor_name(*kind, *layer) });
@@ -140,8 +135,8 @@ fn tensor<'a>(
     kind: TensorKind,
     layer: u32,
 ) -> Result<SourceTensor<'a>, ImportError> {
-    let (rows, cols) = tensor_shape(config, kind);
-    check_shape(info, rows, cols)?;
+    let (rows, cols) = config.shape(kind);
+    check_shape(info, rows.into(), cols.into())?;
     let (encoding, data) = container.data(info)?;
     // `data` exists, and rows and columns are at least one, so both fit in memory.
     Ok(SourceTensor { kind, layer, rows: rows as usize, cols: cols as usize, encoding, data })
