@@ -346,9 +346,11 @@ impl Rotate<'_> {
         }
         if self.quantise {
             let blocks = head_dim.div_ceil(BLOCK).max(1);
-            let rows = query.chunks_mut(blocks * BLOCK).zip(scale.chunks_mut(blocks)).zip(sum.chunks_mut(blocks));
+            // Whole blocks, because the compiler sees that `blocks` is not 0 but not that `blocks * BLOCK` is not.
+            let query = query.as_chunks_mut::<BLOCK>().0.chunks_mut(blocks);
+            let rows = query.zip(scale.chunks_mut(blocks)).zip(sum.chunks_mut(blocks));
             for (head, ((q, scale), sum)) in q.chunks_exact(head_dim).zip(rows) {
-                kernels.quantise(head, act_row((q, scale, sum)))?;
+                kernels.quantise(head, act_row((q.as_flattened_mut(), scale, sum)))?;
             }
         }
         Ok(())

