@@ -10,7 +10,7 @@ use pipsqueak::{
 };
 use pipsqueak_cli::pack::{ModelParts, PackOptions, Quant, pack};
 use pipsqueak_tests::{
-    engine::{Aligned, Arenas, TinyFile},
+    engine::{Aligned, Arenas, TinyFile, repair},
     rng::Rng,
     small_vocab,
     tiny_model::{TinyModel, tiny_config},
@@ -168,24 +168,8 @@ fn damage(rng: &mut Rng, image: &mut Aligned, fix: bool) {
         }
     }
     if fix {
-        repair(image);
+        repair(image.bytes_mut());
     }
-}
-
-/// Puts the checksums of sections and header right, as far as sections can be found.
-fn repair(image: &mut Aligned) {
-    let bytes = image.bytes_mut();
-    for section in 0..5 {
-        let at = 96 + 24 * section;
-        let get = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-        let (offset, len) = (get(at) as usize, get(at + 8) as usize);
-        let content = offset.checked_add(len).and_then(|end| bytes.get(offset..end));
-        if let Some(crc) = content.map(crc32) {
-            bytes[at + 16..at + 20].copy_from_slice(&crc.to_le_bytes());
-        }
-    }
-    let crc = crc32(&bytes[..HEADER_BYTES - 4]);
-    bytes[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
 }
 
 #[test]
@@ -339,7 +323,7 @@ fn forged_headers() {
         for code in [3u8, 255] {
             let mut image = good.clone();
             image.bytes_mut()[at] = code;
-            repair(&mut image);
+            repair(image.bytes_mut());
             let error = open(&image).unwrap_err();
             assert_eq!(error, ImageError::Config(ConfigError::Unknown { field, got: code.into() }));
         }
@@ -347,7 +331,7 @@ fn forged_headers() {
     for (at, error) in [(4, ImageError::Version { got: 2 }), (6, ImageError::Arithmetic { got: 2 })] {
         let mut image = good.clone();
         image.bytes_mut()[at] = 2;
-        repair(&mut image);
+        repair(image.bytes_mut());
         assert_eq!(open(&image), Err(error));
     }
 
