@@ -22,6 +22,23 @@ impl Failure {
         Self { status: 2, message: message.to_string() }
     }
 
+    /// The arguments were refused: the parser's message and tips, as one line and without its usage text.
+    pub fn arguments(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+        let mut message = String::new();
+        for line in lines.take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more information")) {
+            let line = line.strip_prefix("error: ").unwrap_or(line);
+            let joint = match message.chars().next_back() {
+                None => "",
+                Some(':' | ',') => " ",
+                Some(_) => "; ",
+            };
+            message = message + joint + line;
+        }
+        Self::usage(message + "; --help tells more")
+    }
+
     /// A file could not be read or written.
     pub fn file(path: &Path, error: &io::Error) -> Self {
         Self::new(format_args!("{}: {error}", path.display()))

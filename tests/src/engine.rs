@@ -2,6 +2,8 @@
 
 use pipsqueak::{
     Image, Plan, PlanOptions, Session,
+    crc::crc32,
+    image::{HEADER_BYTES, SECTIONS},
     kernels::{
         Format, Kernels, Panel,
         arena::{Line, bytes_of, bytes_of_mut},
@@ -93,6 +95,33 @@ pub fn packed(source: &Source<'_>, quant: Quant, panel: Panel) -> Packed {
     let parts = ModelParts::from_source(source).expect("parts");
     let panel = |_: Format| panel;
     pack(&parts, &PackOptions { quant, head: quant, ..PackOptions::keep(&panel, 1) }).expect("an image")
+}
+
+/// Packs a model that may be anything; the error is the packer's business, the image must open.
+pub fn try_pack(source: &Source<'_>) {
+    let Ok(parts) = ModelParts::from_source(source) else { return };
+    let panel = |_: Format| Panel::R4;
+    if let Ok(packed) = pack(&parts, &PackOptions::keep(&panel, 1)) {
+        Image::open(packed.bytes()).expect("an image").verify().expect("right checksums");
+    }
+}
+
+/// Puts an image's checksums of sections and header right, as far as sections can be found.
+pub fn repair(bytes: &mut [u8]) {
+    if bytes.len() < HEADER_BYTES {
+        return;
+    }
+    for section in 0..SECTIONS {
+        let at = 96 + 24 * section;
+        let get = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[at + i])) as usize;
+        let (offset, len) = (get(at), get(at + 8));
+        let content = offset.checked_add(len).and_then(|end| bytes.get(offset..end));
+        if let Some(crc) = content.map(crc32) {
+            bytes[at + 16..at + 20].copy_from_slice(&crc.to_le_bytes());
+        }
+    }
+    let crc = crc32(&bytes[..HEADER_BYTES - 4]);
+    bytes[HEADER_BYTES - 4..HEADER_BYTES].copy_from_slice(&crc.to_le_bytes());
 }
 
 /// Bytes that start on a line of 64, as an image must.

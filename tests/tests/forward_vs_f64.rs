@@ -138,15 +138,15 @@ fn tiny_models() {
         if case.scaling == RopeScaling::Factors {
             file.rope_factors = (0..case.config.rope_dim / 2).map(|i| 1.0 + i as f32 * 0.75).collect();
         }
-        // Beyond a chunk of attention.
-        let ids = some_ids(100, case.config.vocab_size, 7);
+        // Beyond two chunks of attention.
+        let ids = some_ids(135, case.config.vocab_size, 7);
         for format in Format::ALL {
             let packed = file.pack(format, Panel::R1);
             let image = Image::open(packed.bytes()).unwrap();
             let rounded = file.rounded(&image);
             let reference = Reference::new(&rounded.source()).logits(&ids);
             for kv in KvType::ALL {
-                let options = PlanOptions { context: 100, kv, batch: 16, logits: 16, threads: 1 };
+                let options = PlanOptions { context: 135, kv, batch: 16, logits: 16, threads: 1 };
                 let ours = with_team(1, |team| logits(&image, select::best(), team, options, &ids));
                 let distance = distance(&reference, &ours);
                 let worst = &mut worst[format as usize][kv as usize];

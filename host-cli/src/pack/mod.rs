@@ -19,7 +19,7 @@ pub use own_text::{PIECE_TOKENS, own_text};
 pub use parts::{ModelParts, PartTensor};
 use pipsqueak::{
     Config, ConfigError, Image, ImageError,
-    image::{ENTRY_BYTES, Entry, HEADER_BYTES, Header, Section},
+    image::{ENTRY_BYTES, Entry, HEADER_BYTES, Header, Part, Section},
     kernels::{
         Format, Kernels, Panel,
         arena::{Line, bytes_of, bytes_of_mut},
@@ -39,6 +39,15 @@ pub enum PackError {
     Vocab(VocabBuildError),
     /// A tensor of the source is bad: NaN, infinity.
     Import(ImportError),
+    /// A tensor of an image has a NaN or an infinity.
+    NotFinite {
+        /// Which tensor.
+        kind: TensorKind,
+        /// Of which layer.
+        layer: u32,
+        /// The first such row.
+        row: usize,
+    },
     /// The image does not fit the address space.
     TooLarge,
     /// A value became infinite or NaN on the way to its new format.
@@ -64,11 +73,15 @@ impl fmt::Display for PackError {
             Self::Config(error) => write!(f, "{error}"),
             Self::Vocab(error) => write!(f, "{error}"),
             Self::Import(error) => write!(f, "{error}"),
+            Self::NotFinite { kind, layer, row } => {
+                let part = Part::Tensor { kind: *kind, layer: *layer };
+                write!(f, "{part}, row {row}: a value is NaN or infinite: the image is damaged")
+            }
             Self::TooLarge => f.write_str("the packed model does not fit the address space"),
             Self::Overflow { kind, layer, row, format } => write!(
                 f,
-                "tensor {} of layer {layer}, row {row}: a value does not fit {}; choose a wider --quant",
-                kind.name(),
+                "{}, row {row}: a value does not fit {}; choose a wider --quant",
+                Part::Tensor { kind: *kind, layer: *layer },
                 format.name()
             ),
             Self::Image(error) => write!(f, "the packed image is wrong: {error}"),

@@ -3,7 +3,7 @@
 use pipsqueak::{
     image::Entry,
     kernels::{
-        BLOCK, Block, Format, MatrixMut,
+        BLOCK, Block, Format, Matrix, MatrixMut,
         float16::{f32_to_bf16, f32_to_f16},
         quantise::{nearest, search},
     },
@@ -25,10 +25,28 @@ pub(super) fn fill(
     importance: Option<&[f32]>,
     out: &mut [u8],
 ) -> Result<(), PackError> {
-    if let PartData::Foreign(source) = &tensor.data {
-        check_finite(source).map_err(PackError::Import)?;
+    match &tensor.data {
+        PartData::Foreign(source) => check_finite(source).map_err(PackError::Import)?,
+        PartData::Image(matrix) => check_image(tensor, matrix)?,
     }
     if entry.format.is_quantised() { quantised(tensor, entry, importance, out) } else { float(tensor, entry, out) }
+}
+
+/// An image's weights are not looked at when it is opened.
+fn check_image(tensor: &PartTensor<'_>, matrix: &Matrix<'_>) -> Result<(), PackError> {
+    let mut values = vec![0.0f32; tensor.cols];
+    for row in 0..tensor.rows {
+        let finite = if matrix.format().is_quantised() {
+            let mut blocks = (0..matrix.blocks()).filter_map(|index| matrix.block(row, index));
+            blocks.all(|block| block.scales.iter().all(|half| half & 0x7c00 != 0x7c00))
+        } else {
+            matrix.row(row, &mut values) && values.iter().all(|x| x.is_finite())
+        };
+        if !finite {
+            return Err(PackError::NotFinite { kind: tensor.kind, layer: tensor.layer, row });
+        }
+    }
+    Ok(())
 }
 
 fn float(tensor: &PartTensor<'_>, entry: &Entry, out: &mut [u8]) -> Result<(), PackError> {
