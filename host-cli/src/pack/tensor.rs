@@ -177,7 +177,7 @@ fn foreign_block(source: &SourceTensor<'_>, row: usize, index: usize) -> Option<
             Block { scales: [half(bytes), half(&bytes[2..])], codes: nibbles(&bytes[4..]) }
         }
         // Blocks inside one group keep their codes; only the scale is rounded to f16.
-        Encoding::Llama2cQ80 { group } if group % BLOCK == 0 && source.cols % BLOCK == 0 => {
+        Encoding::Llama2cQ80 { group } if group.is_multiple_of(BLOCK) && source.cols.is_multiple_of(BLOCK) => {
             let first = row * source.cols + index * BLOCK;
             let codes = source.data.get(first..first + BLOCK)?;
             let scales = source.data.get(source.rows * source.cols..)?;
