@@ -29,8 +29,8 @@ const STORIES260K: Config = Config {
 
 /// Known to the compiler, as firmware has it.
 const PLAN: Plan = Plan::new(&STORIES260K, PlanOptions::small(128));
-const SCRATCH: [Line; PLAN.scratch_lines()] = [Line::ZERO; PLAN.scratch_lines()];
-const KV: [Line; PLAN.kv_lines()] = [Line::ZERO; PLAN.kv_lines()];
+static SCRATCH: [Line; PLAN.scratch_lines()] = [Line::ZERO; PLAN.scratch_lines()];
+static KV: [Line; PLAN.kv_lines()] = [Line::ZERO; PLAN.kv_lines()];
 
 #[test]
 fn numbers_of_the_documentation() {
@@ -90,7 +90,6 @@ fn exactly_enough_is_enough_and_a_line_less_is_not() {
                 session.score(&ids, |_, _| {}).unwrap();
                 let mut sampler = Sampler::new(Sampling::default());
                 assert!(session.sample(&mut sampler).unwrap() < config.vocab_size);
-                drop(session);
 
                 let got = plan.scratch_bytes() - 64;
                 let less = scratch.len() - 1;

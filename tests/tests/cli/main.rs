@@ -233,6 +233,8 @@ fn wrong_words_end_with_2() {
         (&["bench", &model, "-t", "1,0"], &["-t 0"]),
         (&["logits", &model, "--ids", "1,x", "-o", "never"], &["x", "--ids"]),
         (&["logits", &model, "--ids", "-1", "-o", "never"], &["-1"]),
+        (&["logits", &model, "--ids", "1,300", "-o", "never"], &["--ids 300", "0 to 299"]),
+        (&["tokenize", &model, "5 300", "--decode"], &["300"]),
         (&["logits", &model, "-o", "never"], &["--ids"]),
         (&["logits", &model, "--ids", "1"], &["-o"]),
         (&["tokenize", &model, "1 x", "--decode"], &["x", "not a token id"]),
@@ -316,9 +318,7 @@ fn wrong_files_end_with_1() {
     run(&["run", &flipped, "--verify"]).fails(1, &["flipped.pips", "w2 of layer 0", "CRC-32"]);
     run(&["run", &fine, "-p", &"word ".repeat(100)]).fails(1, &["tokens and the context 128"]);
     run(&["run", &fine, "-p", "one two three", "--ctx", "2"]).fails(1, &["context 2", "--ctx"]);
-    run(&["logits", &fine, "--ids", "1,300", "-o", &out]).fails(1, &["token 300", "300"]);
     run(&["logits", &fine, "--ids", &["1"; 129].join(","), "-o", &out]).fails(1, &["129", "128"]);
-    run(&["tokenize", &fine, "5 300", "--decode"]).fails(1, &["300"]);
     run(&["run"]).fails(1, &["no model yet"]);
     run(&[]).fails(1, &["no model yet"]);
     let check = run(&["selftest", &flipped]);
@@ -365,9 +365,16 @@ fn failing_to_write_leaves_nothing() {
         assert_eq!(fs::read_dir(&locked).unwrap().count(), 0);
     }
 
-    // An error half-way keeps the old file.
+    // An error half-way keeps the old file, and leaves no other.
     let old = folder.file("old", b"precious");
-    run(&["logits", &model, "--ids", "1,300", "-o", &old]).fails(1, &["300"]);
+    let nan = tiny_image(&folder, "nan.pips", |bytes, image| {
+        let entry = image.entries().find(|entry| entry.kind == pipsqueak::TensorKind::TokenEmbedding).unwrap();
+        bytes[entry.offset as usize + 64 * 4 * 7..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+    });
+    run(&["logits", &nan, "--ids", "1,2,7", "--batch", "1", "-o", &old]).fails(1, &["NaN"]);
+    run(&["pack", &nan, "-o", &old]).fails(1, &["NaN"]);
+    let names = folder.names();
+    assert!(!names.iter().any(|name| name.starts_with('.')), "{names:?}");
     assert_eq!(fs::read(&old).unwrap(), b"precious");
     assert_eq!(logits(&old).status, 0);
     assert_eq!(fs::read(&old).unwrap().len(), 2 * 300 * 4);

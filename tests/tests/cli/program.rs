@@ -26,7 +26,7 @@ pub(crate) fn program() -> &'static Path {
         assert!(output.status.success(), "the program does not build");
         let text = String::from_utf8(output.stdout).expect("JSON lines");
         let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-        let executable = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
+        let executable = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
         executable.expect("a program was built")
     })
 }
