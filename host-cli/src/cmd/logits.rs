@@ -6,6 +6,10 @@ pub(super) fn run(args: &LogitsArgs) -> Result<(), Failure> {
     let kernels = engine::kernels(args.engine.kernels.as_deref())?;
     let model = engine::open(&args.model, kernels, args.engine.threads)?;
     let image = model.image()?;
+    let vocab_size = image.config().vocab_size;
+    if let Some(id) = args.ids.iter().find(|id| **id >= vocab_size) {
+        return Err(Failure::usage(format_args!("--ids {id}: the model's tokens are 0 to {}", vocab_size - 1)));
+    }
     let threads = engine::threads(args.engine.threads, &image);
     let plan = engine::plan(&args.engine, &image, args.ids.len(), usize::MAX, threads)?;
     let mut arenas = engine::Arenas::new(&plan)?;

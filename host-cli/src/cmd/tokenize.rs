@@ -51,7 +51,7 @@ fn decode(vocab: &Vocab<'_>, text: &str, args: &TokenizeArgs) -> Result<(), Fail
     let ids = ids?;
     let longest = vocab.max_token_bytes().max(4);
     let mut bytes = vec![0; ids.len().saturating_mul(longest)];
-    let len = vocab.decode(&ids, args.special, &mut bytes).map_err(Failure::new)?;
+    let len = vocab.decode(&ids, args.special, &mut bytes).map_err(Failure::usage)?;
     bytes.truncate(len);
     if args.json {
         let text = serde_json::to_string(&String::from_utf8_lossy(&bytes)).map_err(Failure::new)?;
