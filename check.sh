@@ -189,8 +189,9 @@ run_tests() {
         echo "failed: $what" >&2
         return 1
     fi
-    grep -E '^ +(Running|Doc-tests)|^test result|^skipped:' "$log" || true
-    grep '^skipped:' "$log" | sort -u | while read -r line; do cannot "$what: ${line#skipped: }"; done
+    grep -E '^ +(Running|Doc-tests)|^test result' "$log" || true
+    # Not an error: tests fail by themselves where CI must have something, and no CPU runs every kernel set.
+    sed -n "s/^skipped: /not run: $stage: /p" "$log" | sort -u >>"$notes/not_run"
     local passed
     passed=$(awk '/^test result: ok/ { sum += $4 } END { print sum + 0 }' "$log")
     [ "${passed:-0}" -gt 0 ] || { echo "no test ran: $what" >&2; return 1; }
@@ -209,7 +210,7 @@ kernels_of() {
 }
 
 stage_host() {
-    # --show-output: a test that skips something says so.
+    # With its output: a test that skips something says so.
     run_tests "host ($machine)" cargo test --workspace --features pipsqueak-kernels/testing -- --show-output
     build_program
     note "host: kernel sets that ran natively: $(kernels_of "$program")"
@@ -418,8 +419,9 @@ stage_bits() {
 # --- packages ---------------------------------------------------------------------------------------------------------
 
 stage_bench-smoke() {
-    cargo test -p pipsqueak-kernels --benches
-    note "bench-smoke: every benchmark ran once"
+    local log=$notes/log
+    cargo test -p pipsqueak-kernels --benches >"$log" 2>&1 || { cat "$log"; return 1; }
+    note "bench-smoke: $(grep -c '^Success' "$log") benchmarks ran once"
 }
 
 stage_package() {
