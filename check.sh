@@ -57,7 +57,7 @@ debian_rust() {
         [ -f "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/core/Cargo.toml" ]
 }
 
-# Installs what is missing, as root; in CI, or when the stage is asked for by name.
+# Installs what is missing, as root.
 stage_tools() {
     local packages=() t
     has qemu-aarch64 && has qemu-x86_64 || packages+=(qemu-user)
@@ -71,7 +71,6 @@ stage_tools() {
     for t in "${bare_targets[@]}" aarch64-unknown-linux-gnu; do
         rustup_has "$t" && continue
         # Quick where the network has it, and no harm where not.
-        if [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && [ $ci$named = nono ]; then missing_target=yes; continue; fi
         if [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && has rustup && timeout 60 rustup target add "$t" >/dev/null 2>&1; then
             continue
         fi
@@ -83,9 +82,7 @@ stage_tools() {
     local as_root=()
     [ "$(id -u)" = 0 ] || as_root=(sudo -n)
     if [ ${#packages[@]} -gt 0 ]; then
-        if [ $ci$named = nono ]; then
-            cannot "tools: missing ${packages[*]} (./check.sh tools installs them)"
-        elif has apt-get && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
+        if has apt-get && { [ "$(id -u)" = 0 ] || sudo -n true 2>/dev/null; }; then
             # A failed refresh is no reason to give up: the lists may be there.
             "${as_root[@]}" apt-get update -q || true
             DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -q -y --no-install-recommends "${packages[@]}"
@@ -97,11 +94,7 @@ stage_tools() {
     if [ $missing_target = yes ] && [ -L /usr/bin/rust-lld ] && ! [ -e /usr/bin/rust-lld ]; then
         local lld
         lld=$(basename "$(readlink /usr/bin/rust-lld)")
-        if [ $ci$named = nono ]; then
-            cannot "tools: missing $lld (./check.sh tools installs it)"
-        else
-            DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -q -y --no-install-recommends "$lld"
-        fi
+        DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -q -y --no-install-recommends "$lld"
     fi
     note "tools: $(rustc --version); for cross targets $(cross_description)"
 }
@@ -448,10 +441,8 @@ case ${1:-} in
     ;;
 esac
 
-named=no
 stages=("${all_stages[@]}")
 if [ $# -gt 0 ]; then
-    named=yes
     stages=("$@")
 fi
 for stage in "${stages[@]}"; do
