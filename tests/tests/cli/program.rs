@@ -108,7 +108,8 @@ impl Run {
     pub(crate) fn fails(&self, status: i32, words: &[&str]) {
         let one_line = self.stderr.ends_with('\n') && self.stderr.matches('\n').count() == 1;
         let named = words.iter().all(|word| self.stderr.contains(word));
-        let fine = self.status == status && self.stdout.is_empty() && one_line && named;
+        let plain = one_line && !self.stderr.contains("Usage:");
+        let fine = self.status == status && self.stdout.is_empty() && plain && named;
         assert!(fine && self.stderr.starts_with("pipsqueak: "), "want {status} and {words:?}, got {self:?}");
     }
 }
