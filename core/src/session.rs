@@ -109,7 +109,6 @@ pub enum Progress {
 /// A model with its cache, ready to take tokens.
 ///
 /// `K` is a concrete kernel set on a chip, so that only its code is linked, and `dyn Kernels` on a host.
-#[derive(Debug)]
 pub struct Session<'m, K: Kernels + ?Sized = dyn Kernels> {
     pub(crate) image: &'m Image<'m>,
     pub(crate) kernels: &'m K,
@@ -128,6 +127,19 @@ pub struct Session<'m, K: Kernels + ?Sized = dyn Kernels> {
     pub(crate) cursor: Cursor,
     pub(crate) head: HeadCursor,
     pub(crate) layer: Layer<'m>,
+}
+
+/// Where it stands; the buffers would fill pages.
+impl<K: Kernels + ?Sized> fmt::Debug for Session<'_, K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("kernels", &self.kernels.name())
+            .field("plan", &self.plan)
+            .field("position", &self.pos)
+            .field("batch", &self.n)
+            .field("cursor", &self.cursor)
+            .finish_non_exhaustive()
+    }
 }
 
 impl<'m, K: Kernels + ?Sized> Session<'m, K> {
