@@ -1,6 +1,6 @@
 //! What this machine can do at best: read bandwidth and int8 multiply-adds, measured.
 
-use std::{hint::black_box, thread, time::Instant};
+use std::{hint::black_box, sync::Barrier, thread, time::Instant};
 
 use pipsqueak::kernels::Kernels;
 
@@ -13,9 +13,11 @@ pub struct Ceilings {
     pub macs_per_s: f64,
 }
 
-/// Bytes each thread reads: far more than a core's caches hold.
-const BUFFER: usize = 64 << 20;
-const ROUNDS: usize = 12;
+/// Bytes each thread reads at a time: more than a core's own caches hold, as a model is.
+const BUFFER: usize = 32 << 20;
+const ROUNDS: usize = 24;
+/// Rounds of [`Kernels::peak`] at a time.
+const PEAK_ROUNDS: usize = 200_000;
 
 impl Ceilings {
     /// The higher of two measurements: whatever else the machine does only ever lowers one.
@@ -23,40 +25,39 @@ impl Ceilings {
         Self { bytes_per_s: self.bytes_per_s.max(other.bytes_per_s), macs_per_s: self.macs_per_s.max(other.macs_per_s) }
     }
 
-    /// Measures both; takes a fraction of a second.
+    /// Measures both, with all threads at work at once; takes a fraction of a second.
     pub fn measure(kernels: &dyn Kernels, threads: usize) -> Self {
-        let buffers: Vec<Vec<u64>> = (0..threads).map(|i| vec![i as u64 + 1; BUFFER / 8]).collect();
-        let bytes_per_s = best(|| {
-            together(&buffers, |buffer| {
-                black_box(read(buffer));
-            });
-            (threads * BUFFER) as f64
+        let start = Barrier::new(threads);
+        let rates = thread::scope(|scope| {
+            let measure = || {
+                let buffer = vec![1u64; BUFFER / 8];
+                start.wait();
+                let bytes = best(|| {
+                    black_box(read(black_box(&buffer)));
+                    BUFFER
+                });
+                start.wait();
+                (bytes, best(|| kernels.peak(PEAK_ROUNDS)))
+            };
+            let handles: Vec<_> = (0..threads).map(|_| scope.spawn(measure)).collect();
+            handles.into_iter().filter_map(|handle| handle.join().ok()).collect::<Vec<_>>()
         });
-        let macs_per_s = best(|| {
-            let rounds = 400_000;
-            let counts = together(&buffers, |_| kernels.peak(rounds));
-            counts.into_iter().sum::<usize>() as f64
-        });
-        Self { bytes_per_s, macs_per_s }
+        Self {
+            bytes_per_s: rates.iter().map(|(bytes, _)| bytes).sum(),
+            macs_per_s: rates.iter().map(|(_, macs)| macs).sum(),
+        }
     }
 }
 
-fn best(mut job: impl FnMut() -> f64) -> f64 {
+/// The best rate of a number of rounds, in what `job` counts a second.
+fn best(mut job: impl FnMut() -> usize) -> f64 {
     (0..ROUNDS)
         .map(|_| {
             let start = Instant::now();
             let amount = job();
-            amount / start.elapsed().as_secs_f64().max(1e-9)
+            amount as f64 / start.elapsed().as_secs_f64().max(1e-9)
         })
         .fold(0.0, f64::max)
-}
-
-fn together<R: Send>(buffers: &[Vec<u64>], job: impl Fn(&[u64]) -> R + Sync) -> Vec<R> {
-    thread::scope(|scope| {
-        let job = &job;
-        let handles: Vec<_> = buffers.iter().map(|buffer| scope.spawn(move || job(buffer))).collect();
-        handles.into_iter().filter_map(|handle| handle.join().ok()).collect()
-    })
 }
 
 /// Sums independent lanes, so that loads and not additions limit it.
