@@ -430,48 +430,54 @@ stage_package() {
 
 # --- the rest ---------------------------------------------------------------------------------------------------------
 
-case ${1:-} in
---list)
-    printf '%s\n' "${all_stages[@]}"
-    exit
-    ;;
--*)
-    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"
-    exit 2
-    ;;
-esac
+# In a function, so that bash has read all of the file before it begins: an edit meanwhile does no harm.
+main() {
+    case ${1:-} in
+    --list)
+        printf '%s\n' "${all_stages[@]}"
+        exit
+        ;;
+    -*)
+        sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"
+        exit 2
+        ;;
+    esac
 
-stages=("${all_stages[@]}")
-if [ $# -gt 0 ]; then
-    stages=("$@")
-fi
-for stage in "${stages[@]}"; do
-    declare -F "stage_$stage" >/dev/null || { echo "no stage $stage; there are: ${all_stages[*]}" >&2; exit 2; }
-done
+    stages=("${all_stages[@]}")
+    if [ $# -gt 0 ]; then
+        stages=("$@")
+    fi
+    for stage in "${stages[@]}"; do
+        declare -F "stage_$stage" >/dev/null || { echo "no stage $stage; there are: ${all_stages[*]}" >&2; exit 2; }
+    done
 
-: >"$notes/ran"
-: >"$notes/not_run"
-failed=()
-times=()
-for stage in "${stages[@]}"; do
-    echo "== $stage"
-    start=$SECONDS
-    # Not in a condition: bash would forget `set -e` inside.
-    set +e
-    (set -e; "stage_$stage")
-    status=$?
-    set -e
-    times+=("$stage $((SECONDS - start)) s")
-    [ $status = 0 ] || failed+=("$stage")
-done
+    : >"$notes/ran"
+    : >"$notes/not_run"
+    failed=()
+    times=()
+    for stage in "${stages[@]}"; do
+        echo "== $stage"
+        start=$SECONDS
+        # Not in a condition: bash would forget `set -e` inside.
+        set +e
+        (set -e; "stage_$stage")
+        status=$?
+        set -e
+        times+=("$stage $((SECONDS - start)) s")
+        [ $status = 0 ] || failed+=("$stage")
+    done
 
-echo
-echo "== summary, $machine, $(nproc) cores, $(git describe --always --dirty 2>/dev/null || echo 'no git')"
-cat "$notes/ran"
-if [ -s "$notes/not_run" ]; then sort -u "$notes/not_run"; else echo "not run: nothing"; fi
-printf 'time: %s\n' "$(IFS=';'; echo "${times[*]}")"
-if [ ${#failed[@]} -gt 0 ]; then
-    echo "FAILED: ${failed[*]}"
-    exit 1
-fi
-echo "passed: ${stages[*]}"
+    echo
+    echo "== summary, $machine, $(nproc) cores, $(git describe --always --dirty 2>/dev/null || echo 'no git')"
+    cat "$notes/ran"
+    if [ -s "$notes/not_run" ]; then sort -u "$notes/not_run"; else echo "not run: nothing"; fi
+    printf 'time: %s\n' "$(IFS=';'; echo "${times[*]}")"
+    if [ ${#failed[@]} -gt 0 ]; then
+        echo "FAILED: ${failed[*]}"
+        exit 1
+    fi
+    echo "passed: ${stages[*]}"
+}
+
+main "$@"
+exit
