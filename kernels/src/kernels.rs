@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use crate::{Format, Input, Matrix, NotFinite, Panel, Store, Tile, acts::ActRowMut, scalar};
+use crate::{Format, Input, Matrix, NotFinite, Panel, Store, Tile, acts::ActRowMut, arena::Line, scalar};
 
 /// The function of a gated unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -112,6 +112,12 @@ pub trait Kernels: Sync {
     /// how many multiply-adds that were: the ceiling that products are measured against.
     fn peak(&self, rounds: usize) -> usize {
         scalar::peak(rounds)
+    }
+
+    /// Reads all of `data`, as fast as this set can, and returns something that depends on every byte: the ceiling that a
+    /// matrix read from memory is measured against.
+    fn read(&self, data: &[Line]) -> u64 {
+        scalar::read(data)
     }
 
     /// See [`scalar::att_scores`].

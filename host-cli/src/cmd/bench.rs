@@ -55,9 +55,10 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
             threads,
         };
         // Before and after, because a busy moment would put a ceiling below what is then measured under it.
-        let before = machine::Ceilings::measure(kernels, threads);
+        let bytes = bytes_per_token(&image, &options, prefill + decode / 2);
+        let before = machine::Ceilings::measure(kernels, threads, bytes);
         let (prefill_s, decode_s) = measure(&image, kernels, options, prefill, decode, args.repeat)?;
-        let ceilings = machine::Ceilings::measure(kernels, threads).or_higher(before);
+        let ceilings = machine::Ceilings::measure(kernels, threads, bytes).or_higher(before);
         let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
         let mut add = |test, tokens, seconds, ceiling_tokens_per_s| {
             if tokens > 0 {
@@ -66,7 +67,6 @@ pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
             }
         };
         add("prefill", prefill, prefill_s, ceilings.macs_per_s / macs_per_token(image.config()) as f64);
-        let bytes = bytes_per_token(&image, &options, prefill + decode / 2);
         add("decode", decode, decode_s, ceilings.bytes_per_s / bytes as f64);
     }
     if args.json {

@@ -12,7 +12,7 @@ pub use attention::{att_scores, att_values};
 pub(crate) use cache::round_clamp;
 pub use cache::{store_f16, store_i8};
 pub use matmul::matmul;
-pub use peak::peak;
+pub use peak::{peak, read};
 pub(crate) use vector::round;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 #[allow(unused_imports)]

@@ -21,7 +21,7 @@ use core::ops::Range;
 use super::detect;
 use crate::{
     CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Pairs, Panel, Query, Store, Tile, acts::ActRowMut,
-    scalar,
+    arena::Line, scalar,
 };
 
 /// Proof that AVX2 and F16C may be executed.
@@ -105,6 +105,11 @@ impl Kernels for Avx2 {
     fn peak(&self, rounds: usize) -> usize {
         // SAFETY: as above.
         unsafe { peak::peak(rounds) }
+    }
+
+    fn read(&self, data: &[Line]) -> u64 {
+        // SAFETY: as above.
+        unsafe { peak::read(data) }
     }
 
     fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
