@@ -2,7 +2,10 @@
 
 use std::{hint::black_box, sync::Barrier, thread, time::Instant};
 
-use pipsqueak::kernels::{Kernels, arena::Line};
+use pipsqueak::kernels::{
+    Kernels,
+    arena::{Line, bytes_of_mut},
+};
 
 /// Ceilings for a number of threads.
 #[derive(Clone, Copy, Debug)]
@@ -34,7 +37,9 @@ impl Ceilings {
         let start = Barrier::new(threads);
         let rates = thread::scope(|scope| {
             let measure = || {
-                let buffer = vec![Line::ZERO; Line::count(share)];
+                let mut buffer = vec![Line::ZERO; Line::count(share)];
+                // Written, so that it is memory of its own and not the system's one page of zeros.
+                bytes_of_mut(&mut buffer).fill(1);
                 start.wait();
                 let bytes = best(rounds, || {
                     black_box(kernels.read(black_box(&buffer)));
