@@ -418,9 +418,13 @@ stage_bench-smoke() {
 }
 
 stage_package() {
-    # All together: they need each other's versions, which no registry has.
-    cargo package --workspace --exclude pipsqueak-tests --allow-dirty --target-dir "$target"
-    local crate list
+    # All together: they need each other's versions, which no registry has. In a folder of a new name each time: cargo
+    # keeps what it unpacks under that name, and would check today's program against yesterday's crates.
+    local crate list fresh
+    mkdir -p "$target"
+    fresh=$(mktemp -d "$target/package.XXXXXX")
+    cargo package --workspace --exclude pipsqueak-tests --allow-dirty --target-dir "$fresh"
+    rm -rf "$fresh"
     for crate in pipsqueak-kernels pipsqueak pipsqueak-cli; do
         list=$(cargo package -p $crate --list --allow-dirty)
         grep -q '^README.md$' <<<"$list" || { echo "$crate is packed without a README.md" >&2; return 1; }
