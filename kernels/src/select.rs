@@ -19,9 +19,10 @@ pub fn panel_of(name: &str) -> Option<Panel> {
     EVERYWHERE.iter().find(|(known, _)| *known == name).map(|(_, panel)| *panel)
 }
 
+static SCALAR: Scalar = Scalar;
+
 /// The set called `name`, if this CPU runs it.
 pub fn by_name(name: &str) -> Option<&'static dyn Kernels> {
-    static SCALAR: Scalar = Scalar;
     match name {
         "scalar" => Some(&SCALAR),
         #[cfg(target_arch = "x86_64")]
@@ -45,6 +46,21 @@ pub fn all() -> impl Iterator<Item = &'static dyn Kernels> {
 
 /// The best set this CPU runs.
 pub fn best() -> &'static dyn Kernels {
-    static SCALAR: Scalar = Scalar;
     all().next().unwrap_or(&SCALAR)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Format;
+
+    #[test]
+    fn the_table_for_other_machines_says_what_the_sets_here_say() {
+        assert!(all().count() > 0);
+        for kernels in all() {
+            for format in Format::ALL.into_iter().filter(|format| format.is_quantised()) {
+                assert_eq!(panel_of(kernels.name()), Some(kernels.panel(format)), "{}", kernels.name());
+            }
+        }
+    }
 }

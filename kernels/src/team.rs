@@ -287,16 +287,13 @@ impl<'a, T: Send> Dealt<'a, T> {
 /// One hand of [`Dealt`]: its rows with their indices.
 #[derive(Debug)]
 pub struct Hand<'a, T> {
-    start: *mut T,
-    len: usize,
-    width: usize,
+    rows: Rows<'a, T>,
     next: usize,
     last: usize,
     step: usize,
-    _data: PhantomData<&'a mut [T]>,
 }
 
-impl<'a, T> Iterator for Hand<'a, T> {
+impl<'a, T: Send> Iterator for Hand<'a, T> {
     type Item = (usize, &'a mut [T]);
 
     fn next(&mut self) -> Option<Self::Item> {
@@ -305,10 +302,8 @@ impl<'a, T> Iterator for Hand<'a, T> {
         }
         let index = self.next;
         self.next = index.saturating_add(self.step);
-        let start = index.saturating_mul(self.width).min(self.len);
-        let len = self.width.min(self.len - start);
-        // SAFETY: `start + len <= self.len`; rows of a hand are visited once, in rising order, and hands share none.
-        Some((index, unsafe { core::slice::from_raw_parts_mut(self.start.add(start), len) }))
+        // SAFETY: rows of a hand are visited once, in rising order, and hands share none.
+        Some((index, unsafe { self.rows.part(index) }))
     }
 }
 
@@ -321,7 +316,7 @@ unsafe impl<'a, T: Send> Parts for Dealt<'a, T> {
         // A hand beyond the table gets nothing.
         let next = if index < self.hands.get() { self.first.saturating_add(index) } else { self.last };
         let Rows { start, len, width, .. } = self.rows;
-        Hand { start, len, width, next, last: self.last, step: self.hands.get(), _data: PhantomData }
+        Hand { rows: Rows { start, len, width, _data: PhantomData }, next, last: self.last, step: self.hands.get() }
     }
 }
 
