@@ -6,7 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use pipsqueak::{
     Image, KvType, Plan, PlanOptions, Session, Vocab,
     kernels::{Kernels, arena::Line, select, team::Team},
-    tokenizer::{EncodeOptions, Encoder, Progress, max_tokens, scratch_len},
+    tokenizer::EncodeOptions,
 };
 
 use crate::{
@@ -16,6 +16,7 @@ use crate::{
     model::Model,
     pack::macs_per_token,
     pool::default_threads,
+    vocab,
 };
 
 /// The kernel set to use: the one named, or the best.
@@ -132,16 +133,11 @@ pub fn vocab<'a>(image: &Image<'a>, left_out: Option<&str>) -> Result<Vocab<'a>,
 
 /// Text to token ids. Bytes that the vocabulary has no token for are dropped, and said so on stderr.
 pub fn encode(vocab: &Vocab<'_>, text: &str, add_bos: bool, parse_special: bool) -> Result<Vec<u32>, Failure> {
-    let mut ids = vec![0; max_tokens(text.len())];
-    let mut scratch = vec![0; scratch_len(text.len())];
     let options = EncodeOptions { add_bos, parse_special };
-    let mut encoder = Encoder::new(*vocab, text, options, &mut ids, &mut scratch).map_err(Failure::new)?;
-    while encoder.step(u32::MAX).map_err(Failure::new)? == Progress::More {}
-    let (len, lost) = (encoder.len(), encoder.unspelled_bytes());
+    let (ids, lost) = vocab::encode_counting(vocab, text, options).map_err(Failure::new)?;
     if lost > 0 {
         eprintln!("pipsqueak: the vocabulary has no token for {lost} bytes of the text; they are left out");
     }
-    ids.truncate(len);
     Ok(ids)
 }
 

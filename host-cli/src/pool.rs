@@ -9,7 +9,14 @@ use std::{
     time::Duration,
 };
 
-use pipsqueak::kernels::team::{Team, Worker};
+use pipsqueak::{
+    Image, Plan, PlanOptions, Session, SessionError,
+    kernels::{
+        Kernels,
+        arena::Line,
+        team::{Team, Worker},
+    },
+};
 
 /// Looks at an idle team before a worker goes to sleep: some tens of microseconds, longer than the serial stretches
 /// between two products of a forward pass, shorter than a scheduler's slice.
@@ -66,6 +73,19 @@ pub fn with_team<R>(threads: usize, job: impl FnOnce(&Team<'_>) -> R) -> R {
         }
         job(closer.0)
     })
+}
+
+/// A session with a team and arenas of its own, for a job that begins and ends here.
+pub fn with_session<R>(
+    image: &Image<'_>,
+    kernels: &dyn Kernels,
+    options: PlanOptions,
+    job: impl FnOnce(&mut Session<'_, dyn Kernels + '_>) -> Result<R, SessionError>,
+) -> Result<R, SessionError> {
+    let plan = Plan::new(image.config(), options);
+    let mut scratch = vec![Line::ZERO; plan.scratch_lines()];
+    let mut kv = vec![Line::ZERO; plan.kv_lines()];
+    with_team(options.threads, |team| job(&mut Session::new(image, kernels, team, &plan, &mut scratch, &mut kv)?))
 }
 
 struct Closer<'t, 'h>(&'t Team<'h>);

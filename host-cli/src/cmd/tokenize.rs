@@ -49,10 +49,7 @@ fn decode(vocab: &Vocab<'_>, text: &str, args: &TokenizeArgs) -> Result<(), Fail
         .map(|word| word.parse().map_err(|_| Failure::usage(format_args!("`{word}` is not a token id"))))
         .collect();
     let ids = ids?;
-    let longest = vocab.max_token_bytes().max(4);
-    let mut bytes = vec![0; ids.len().saturating_mul(longest)];
-    let len = vocab.decode(&ids, args.special, &mut bytes).map_err(Failure::usage)?;
-    bytes.truncate(len);
+    let bytes = vocab::decode(vocab, &ids, args.special).map_err(Failure::usage)?;
     if args.json {
         let text = serde_json::to_string(&String::from_utf8_lossy(&bytes)).map_err(Failure::new)?;
         return print(&(text + "\n"));

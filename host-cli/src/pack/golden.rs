@@ -1,13 +1,8 @@
 //! The golden vector: what a model computes for a fixed prompt, layer by layer, as checksums.
 
-use pipsqueak::{
-    Config, Image, KvType, Plan, PlanOptions, Session, SessionError, Want,
-    crc::Crc32,
-    kernels::{Kernels, arena::Line},
-    stage::Stage,
-};
+use pipsqueak::{Config, Image, KvType, PlanOptions, SessionError, Want, crc::Crc32, kernels::Kernels, stage::Stage};
 
-use crate::pool::with_team;
+use crate::pool::with_session;
 
 /// Tokens of the prompt.
 const PROMPT: usize = 8;
@@ -43,11 +38,7 @@ pub fn sums(
     prompt: &[u32],
 ) -> Result<Vec<u32>, SessionError> {
     let options = PlanOptions { context: prompt.len(), kv, batch: prompt.len(), logits: 1, threads };
-    let plan = Plan::new(image.config(), options);
-    let mut scratch = vec![Line::ZERO; plan.scratch_lines()];
-    let mut cache = vec![Line::ZERO; plan.kv_lines()];
-    with_team(threads, |team| {
-        let mut session = Session::new(image, kernels, team, &plan, &mut scratch, &mut cache)?;
+    with_session(image, kernels, options, |session| {
         session.feed(prompt, Want::Last)?;
         let mut sums = Vec::new();
         while let Some(done) = session.step_stage()? {

@@ -2,14 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use pipsqueak::{
-    Image, KvType, Plan, PlanOptions, Session, SessionError, Want,
-    kernels::{Kernels, arena::Line},
-    stage::Stage,
-    tensor::TensorKind,
-};
+use pipsqueak::{Image, KvType, PlanOptions, SessionError, Want, kernels::Kernels, stage::Stage, tensor::TensorKind};
 
-use crate::pool::with_team;
+use crate::pool::with_session;
 
 /// Weights of columns, by tensor.
 #[derive(Clone, Debug, Default)]
@@ -34,12 +29,8 @@ pub fn measure(
 ) -> Result<Importance, SessionError> {
     let batch = context.min(64);
     let options = PlanOptions { context, kv: KvType::F32, batch, logits: batch, threads };
-    let plan = Plan::new(image.config(), options);
-    let mut scratch = vec![Line::ZERO; plan.scratch_lines()];
-    let mut cache = vec![Line::ZERO; plan.kv_lines()];
     let mut sums: BTreeMap<(TensorKind, u32), Vec<f64>> = BTreeMap::new();
-    with_team(threads, |team| {
-        let mut session = Session::new(image, kernels, team, &plan, &mut scratch, &mut cache)?;
+    with_session(image, kernels, options, |session| {
         let mut done = 0;
         for window in tokens.chunks(context) {
             session.truncate(0);

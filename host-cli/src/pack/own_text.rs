@@ -1,12 +1,8 @@
 //! Text that a model writes itself, to measure its activations on when there is no other.
 
-use pipsqueak::{
-    Image, KvType, Plan, PlanOptions, Sampler, Sampling, Session, SessionError,
-    kernels::{Kernels, arena::Line},
-    sampler::uniform,
-};
+use pipsqueak::{Image, KvType, PlanOptions, Sampler, Sampling, SessionError, kernels::Kernels, sampler::uniform};
 
-use crate::pool::with_team;
+use crate::pool::with_session;
 
 /// Pieces that are written, each from another first word.
 const PIECES: u32 = 16;
@@ -24,12 +20,8 @@ pub fn own_text(
     let config = image.config();
     let context = PIECE_TOKENS.min(config.seq_len as usize);
     let options = PlanOptions { context, kv: KvType::F32, batch: 2, logits: 1, threads };
-    let plan = Plan::new(config, options);
-    let mut scratch = vec![Line::ZERO; plan.scratch_lines()];
-    let mut cache = vec![Line::ZERO; plan.kv_lines()];
     let mut text = Vec::new();
-    with_team(threads, |team| {
-        let mut session = Session::new(image, kernels, team, &plan, &mut scratch, &mut cache)?;
+    with_session(image, kernels, options, |session| {
         for piece in 0..PIECES {
             session.truncate(0);
             let start = text.len();

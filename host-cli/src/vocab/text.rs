@@ -1,17 +1,34 @@
 //! Whole texts to tokens and back, with memory from the heap.
 
-use pipsqueak::tokenizer::{DecodeError, Decoder, EncodeError, EncodeOptions, Vocab, max_tokens, scratch_len};
+use pipsqueak::tokenizer::{
+    DecodeError, Decoder, EncodeError, EncodeOptions, Encoder, Progress, Vocab, max_tokens, scratch_len,
+};
 
 /// All tokens of a text.
 ///
 /// # Errors
 /// [`EncodeError::NoBos`] and [`EncodeError::TextTooLong`]; memory is always enough.
 pub fn encode(vocab: &Vocab<'_>, text: &str, options: EncodeOptions) -> Result<Vec<u32>, EncodeError> {
+    encode_counting(vocab, text, options).map(|(tokens, _)| tokens)
+}
+
+/// As [`encode`], with the number of bytes that the vocabulary has no token for and that were left out.
+///
+/// # Errors
+/// As [`encode`].
+pub fn encode_counting(
+    vocab: &Vocab<'_>,
+    text: &str,
+    options: EncodeOptions,
+) -> Result<(Vec<u32>, usize), EncodeError> {
     let mut tokens = vec![0; max_tokens(text.len())];
-    let len = vocab.encode(text, options, &mut tokens, &mut vec![0; scratch_len(text.len())])?;
+    let mut scratch = vec![0; scratch_len(text.len())];
+    let mut encoder = Encoder::new(*vocab, text, options, &mut tokens, &mut scratch)?;
+    while encoder.step(u32::MAX)? == Progress::More {}
+    let (len, lost) = (encoder.len(), encoder.unspelled_bytes());
     tokens.truncate(len);
     tokens.shrink_to_fit();
-    Ok(tokens)
+    Ok((tokens, lost))
 }
 
 /// The text of some tokens, byte for byte; with `special`, control tokens give their names.
