@@ -15,4 +15,6 @@ pub mod output;
 pub mod pack;
 pub mod pool;
 pub mod source;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod vocab;

@@ -16,7 +16,7 @@ use std::{
 
 pub use importance::{Importance, measure};
 pub use own_text::{PIECE_TOKENS, own_text};
-pub use parts::{ModelParts, PartTensor};
+pub use parts::{ModelParts, PartData, PartTensor};
 use pipsqueak::{
     Config, ConfigError, Image, ImageError,
     image::{ENTRY_BYTES, Entry, HEADER_BYTES, Header, Part, Section},
