@@ -37,6 +37,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Check every kernel of this CPU, and a model's checksums and golden vector.
     Selftest(SelftestArgs),
+    /// Prepare texts to train on: split them, or have a model write them.
+    Corpus(crate::cmd::corpus::CorpusArgs),
 }
 
 /// Which model.
