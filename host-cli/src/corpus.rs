@@ -2,10 +2,15 @@
 
 pub mod bpe;
 pub mod documents;
+pub mod generate;
 mod hash;
+mod openings;
+mod sentences;
 
 pub use bpe::{BpeError, train_bpe};
 pub use documents::{SEPARATOR, Split, SplitError, documents, split};
+pub use generate::{Document, Writing, generate, generate_all};
+pub use openings::Openings;
 
 /// The token that every document begins with: BOS, or EOS in a vocabulary where that does both.
 pub fn start_token(vocab: &pipsqueak::Vocab<'_>) -> Option<u32> {

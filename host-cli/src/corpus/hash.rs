@@ -9,6 +9,11 @@ pub(super) fn stir(z: u64) -> u64 {
     z ^ z >> 31
 }
 
+/// The number of this index in the sequence that a seed names.
+pub(super) fn number(seed: u64, index: u64) -> u64 {
+    stir(stir(seed).wrapping_add(index.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)))
+}
+
 /// A hash of some bytes.
 ///
 /// Source: Fowler, Noll & Vo, FNV-1a, 64 bits; stirred, because its high bits hardly feel the last bytes.
