@@ -10,8 +10,8 @@ use pipsqueak::{
 use super::{documents, hash, sentences::sentence_ends};
 use crate::vocab::encode;
 
-/// Bytes of a document that are looked at, for each token that is wanted: tokens are shorter, nearly always.
-const BYTES_PER_TOKEN: usize = 32;
+/// Characters of a document that are looked at, for each token that is wanted: tokens are shorter, nearly always.
+const CHARS_PER_TOKEN: usize = 32;
 
 /// Beginnings of a text's documents.
 #[derive(Clone, Debug)]
@@ -35,7 +35,8 @@ impl<'t> Openings<'t> {
         let wanted = self.tokens.unwrap_or(room).min(room);
         let chosen = hash::stir(seed) % self.documents.len() as u64;
         let document: &str = self.documents.get(chosen as usize).map_or("", |document| document);
-        let end = document.floor_char_boundary(wanted.saturating_mul(BYTES_PER_TOKEN));
+        let end =
+            document.char_indices().nth(wanted.saturating_mul(CHARS_PER_TOKEN)).map_or(document.len(), |(at, _)| at);
         let mut ids = encode(vocab, &document[..end], EncodeOptions::default())?;
         if self.tokens.is_none() {
             // The text's own tokens are all known.
