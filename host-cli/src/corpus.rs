@@ -1,6 +1,7 @@
 //! Texts to train on and to be measured by: documents, a vocabulary for them, more of them from a model.
 
 pub mod bpe;
+pub mod curve;
 pub mod documents;
 pub mod generate;
 mod hash;

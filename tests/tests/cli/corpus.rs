@@ -81,6 +81,7 @@ fn a_model_writes_documents() {
     let tales = documents(&text);
     assert!((5..40).contains(&tales.len()) && said.contains(&format!("{} documents, ", tales.len())), "{said}");
     assert!(tales.iter().all(|tale| tale.trim() == *tale && tale.ends_with(['.', '!', '?', '"'])), "{text}");
+    assert!((1..tales.len()).all(|i| !tales[..i].contains(&tales[i])), "a tale is told twice");
     // Tokens as told: all of them were asked for, and the last document was finished.
     let tokens: u32 = said.split(' ').nth(2).unwrap().parse().unwrap();
     assert!((3000..3512).contains(&tokens), "{said}");
