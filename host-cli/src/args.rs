@@ -37,6 +37,8 @@ pub enum Command {
     Bench(BenchArgs),
     /// Check every kernel of this CPU, and a model's checksums and golden vector.
     Selftest(SelftestArgs),
+    /// Prepare texts to train on: split them, or have a model write them.
+    Corpus(crate::cmd::corpus::CorpusArgs),
 }
 
 /// Which model.
@@ -127,7 +129,7 @@ fn number(text: &str) -> Result<f32, String> {
     if value.is_finite() { Ok(value) } else { Err(format!("{text} is not a finite number")) }
 }
 
-fn at_least_zero(text: &str) -> Result<f32, String> {
+pub(crate) fn at_least_zero(text: &str) -> Result<f32, String> {
     let value = number(text)?;
     if value >= 0.0 { Ok(value) } else { Err(format!("{text} must be 0 or more")) }
 }
@@ -137,7 +139,7 @@ fn above_zero(text: &str) -> Result<f32, String> {
     if value > 0.0 { Ok(value) } else { Err(format!("{text} must be more than 0")) }
 }
 
-fn fraction(text: &str) -> Result<f32, String> {
+pub(crate) fn fraction(text: &str) -> Result<f32, String> {
     let value = number(text)?;
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(format!("{text} must be from 0 to 1")) }
 }

@@ -6,6 +6,7 @@ pub mod args;
 pub mod boards;
 pub mod boxed;
 pub mod cmd;
+pub mod corpus;
 pub mod engine;
 pub mod failure;
 pub mod import;

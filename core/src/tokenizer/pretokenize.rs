@@ -26,6 +26,22 @@ impl PreTokenizer {
             _ => None,
         }
     }
+
+    /// The words of a text: all of it, in pieces that are not empty. Byte-level BPE merges nothing across their ends.
+    pub fn words(self, text: &str) -> impl Iterator<Item = &str> {
+        let mut start = 0;
+        core::iter::from_fn(move || {
+            let mut cutter = Cutter::new(self, start);
+            let end = loop {
+                if let Some(end) = cutter.advance(text, &mut { u32::MAX }) {
+                    break end;
+                }
+            };
+            let word = text.get(start..end).filter(|word| !word.is_empty())?;
+            start = end;
+            Some(word)
+        })
+    }
 }
 
 /// Where the search for the end of a word stands.
@@ -144,6 +160,7 @@ mod tests {
             out.push(&text[start..end]);
             start = end;
         }
+        assert!(pre.words(text).eq(out.iter().copied()), "{text:?}");
         out
     }
 

@@ -6,13 +6,11 @@ use serde::Serialize;
 use super::print;
 use crate::{
     args::{EngineArgs, EvalArgs},
-    engine,
+    corpus, engine,
     failure::Failure,
     pool::with_team,
 };
 
-/// The line that separates documents.
-const SEPARATOR: &str = "<|endoftext|>";
 /// Context when `--ctx` is not given.
 const CONTEXT: u32 = 512;
 
@@ -123,27 +121,16 @@ fn windows(text: &str, vocab: &Vocab<'_>, ctx: usize) -> Result<Vec<Window>, Fai
 
 /// Every document from BOS on, cut at `ctx`, all its tokens scored.
 fn documents(text: &str, vocab: &Vocab<'_>, ctx: usize) -> Result<Vec<Window>, Failure> {
-    let bos = vocab.bos().or(vocab.eos());
+    let bos = corpus::start_token(vocab);
     let bos = bos.ok_or_else(|| Failure::new("the vocabulary has no BOS token to start documents with"))?;
     let mut windows = Vec::new();
-    let mut document = String::new();
-    let lines = text.lines().chain([SEPARATOR]);
-    for line in lines {
-        if line.trim() != SEPARATOR {
-            document.push_str(line);
-            document.push('\n');
-            continue;
+    for document in corpus::documents(text) {
+        let mut ids = vec![bos];
+        ids.extend(engine::encode(vocab, &document, false, false)?);
+        ids.truncate(ctx);
+        if ids.len() > 1 {
+            windows.push(Window { ids, first: 0 });
         }
-        let content = document.trim();
-        if !content.is_empty() {
-            let mut ids = vec![bos];
-            ids.extend(engine::encode(vocab, content, false, false)?);
-            ids.truncate(ctx);
-            if ids.len() > 1 {
-                windows.push(Window { ids, first: 0 });
-            }
-        }
-        document.clear();
     }
     if windows.is_empty() {
         return Err(Failure::new("the text has no document to score"));

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod bench;
+pub mod corpus;
 mod eval;
 mod inspect;
 mod logits;
@@ -35,6 +36,7 @@ fn dispatch_command(command: Command) -> Result<(), Failure> {
         Command::Logits(args) => logits::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Selftest(args) => selftest::run(&args),
+        Command::Corpus(args) => corpus::run(&args),
     }
 }
 

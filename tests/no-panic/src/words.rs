@@ -23,6 +23,7 @@ pub fn run(section: &[u8], text: &mut [u8], words: &mut [u32], choices: &mut Cho
     let Some((out, scratch)) = words.split_at_mut_checked(choices.next()) else { return };
     if let Ok(text) = core::str::from_utf8(text) {
         black_box((scratch_len(text.len()), max_tokens(text.len())));
+        black_box(PreTokenizer::from_code(choices.next() as u8).map(|pre| pre.words(text).count()));
         black_box(vocab.encode(text, options, out, scratch).is_ok());
         if let Ok(mut encoder) = Encoder::new(vocab, text, options, out, scratch) {
             // In slices of work.
