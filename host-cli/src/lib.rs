@@ -15,4 +15,5 @@ pub mod output;
 pub mod pack;
 pub mod pool;
 pub mod source;
+pub mod toy;
 pub mod vocab;

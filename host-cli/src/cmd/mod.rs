@@ -8,6 +8,7 @@ mod pack;
 mod run;
 mod selftest;
 mod tokenize;
+mod toy;
 
 use clap::Parser;
 
@@ -35,6 +36,7 @@ fn dispatch_command(command: Command) -> Result<(), Failure> {
         Command::Logits(args) => logits::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Selftest(args) => selftest::run(&args),
+        Command::Toy(args) => toy::run(&args),
     }
 }
 
