@@ -184,7 +184,8 @@ impl Lesson {
     }
 
     fn tell_neighbours(&self, out: &mut String) {
-        *out += "\nWHO ENDED UP NEAR WHOM, AND WHY (cosine of the two vectors, before -> after; 1: the same direction)\n";
+        *out +=
+            "\nWHO ENDED UP NEAR WHOM, AND WHY (cosine of the two vectors, before -> after; 1: the same direction)\n";
         let wide = self.width();
         for (word, name) in self.words() {
             for (i, (other, after)) in toy::nearest(self.end(), word).into_iter().take(NEIGHBOURS).enumerate() {

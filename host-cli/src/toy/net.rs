@@ -68,11 +68,13 @@ impl Net {
         }
     }
 
-    /// Random weights of this seed; biases start at zero.
+    /// Random weights of this seed.
     ///
-    /// Vectors start small, so that where a word ends is decided by what it learns, not by where it began. The layers
-    /// start at `sqrt(6 / inputs)`, which keeps the size of what flows through a ReLU layer (He, Zhang, Ren & Sun 2015,
-    /// "Delving deep into rectifiers").
+    /// Vectors start small and hidden biases at 1, so that every neuron is on for every word (Krizhevsky, Sutskever &
+    /// Hinton 2012, "ImageNet classification with deep convolutional neural networks"): words that must give the same
+    /// answer are then moved the same way. With biases of 0 the sign of a small vector decides which neurons learn from
+    /// the word, and the same answer is found in different places. The layers start at `sqrt(6 / inputs)`, which keeps
+    /// the size of what flows through a ReLU layer (He, Zhang, Ren & Sun 2015, "Delving deep into rectifiers").
     pub fn random(shape: Shape, seed: u64) -> Self {
         let mut net = Self::zeros(shape);
         let mut draws = 0;
@@ -85,6 +87,7 @@ impl Net {
         fill(&mut net.embedding, 0.1);
         fill(&mut net.w1, (6.0 / shape.dim as f32).sqrt());
         fill(&mut net.w2, (6.0 / shape.hidden as f32).sqrt());
+        net.b1.fill(1.0);
         net
     }
 
