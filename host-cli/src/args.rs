@@ -39,6 +39,8 @@ pub enum Command {
     Selftest(SelftestArgs),
     /// Prepare texts to train on: split them, or have a model write them.
     Corpus(crate::cmd::corpus::CorpusArgs),
+    /// Watch a next-word model learn three sentences.
+    Toy(ToyArgs),
 }
 
 /// Which model.
@@ -338,4 +340,34 @@ pub struct SelftestArgs {
     /// Test only this kernel set
     #[arg(long, value_name = "NAME")]
     pub kernels: Option<String>,
+}
+
+/// `pipsqueak toy`
+#[derive(Args, Debug, Clone)]
+#[allow(missing_docs)]
+pub struct ToyArgs {
+    /// Sentences to learn, each ended by `.`, `!`, `?` or a line end
+    #[arg(long, value_name = "TEXT", conflicts_with = "sentences")]
+    pub text: Option<String>,
+    /// File of sentences to learn
+    #[arg(long, value_name = "FILE")]
+    pub sentences: Option<PathBuf>,
+    /// Numbers in a word's vector
+    #[arg(long, value_name = "N", default_value = "4", value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub dim: u16,
+    /// Neurons of the hidden layer
+    #[arg(long, value_name = "N", default_value = "16", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub hidden: u16,
+    /// Steps downhill
+    #[arg(long, value_name = "N", default_value = "1000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub steps: u32,
+    /// Learning rate: how far a step goes
+    #[arg(long, allow_negative_numbers = true, value_name = "R", default_value_t = 0.2, value_parser = above_zero)]
+    pub rate: f32,
+    /// Seed of the weights at the start; the same seed gives the same lesson on every machine
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
 }

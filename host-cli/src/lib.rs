@@ -16,6 +16,7 @@ pub mod output;
 pub mod pack;
 pub mod pool;
 pub mod source;
+pub mod toy;
 #[cfg(feature = "train")]
 pub mod train;
 pub mod vocab;

@@ -9,6 +9,7 @@ mod pack;
 mod run;
 mod selftest;
 mod tokenize;
+mod toy;
 
 use clap::Parser;
 
@@ -37,6 +38,7 @@ fn dispatch_command(command: Command) -> Result<(), Failure> {
         Command::Bench(args) => bench::run(&args),
         Command::Selftest(args) => selftest::run(&args),
         Command::Corpus(args) => corpus::run(&args),
+        Command::Toy(args) => toy::run(&args),
     }
 }
 

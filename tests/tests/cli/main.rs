@@ -2,6 +2,7 @@
 
 mod corpus;
 mod program;
+mod toy;
 
 use std::{
     fs,
