@@ -41,6 +41,9 @@ pub enum Command {
     Corpus(crate::cmd::corpus::CorpusArgs),
     /// Watch a next-word model learn three sentences.
     Toy(ToyArgs),
+    /// Train a small model on a text.
+    #[cfg(feature = "train")]
+    Train(Box<crate::cmd::train::TrainArgs>),
 }
 
 /// Which model.
@@ -171,7 +174,8 @@ pub struct RunArgs {
 }
 
 /// Target formats of `pack`.
-#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum QuantName {
     /// int8 blocks
     Q8,

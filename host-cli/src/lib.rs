@@ -15,6 +15,7 @@ pub mod model;
 pub mod output;
 pub mod pack;
 pub mod pool;
+pub mod score;
 pub mod source;
 pub mod toy;
 #[cfg(feature = "train")]

@@ -1,6 +1,6 @@
 //! `eval`: how well a model predicts a text.
 
-use pipsqueak::{Session, Vocab};
+use pipsqueak::Vocab;
 use serde::Serialize;
 
 use super::print;
@@ -9,6 +9,7 @@ use crate::{
     corpus, engine,
     failure::Failure,
     pool::with_team,
+    score::{Score, Window},
 };
 
 /// Context when `--ctx` is not given.
@@ -20,33 +21,6 @@ struct Report {
     bits_per_char: f64,
     tokens: usize,
     chars: usize,
-}
-
-/// What was scored so far.
-#[derive(Default)]
-struct Score {
-    nats: f64,
-    tokens: usize,
-    bytes: usize,
-    chars: usize,
-}
-
-impl Score {
-    /// Counts the prediction of `id` from `logits`.
-    fn add(&mut self, logits: &[f32], id: u32, vocab: &Vocab<'_>) {
-        self.nats -= log_probability(logits, id);
-        self.tokens += 1;
-        let bytes = vocab.token_bytes(id).unwrap_or_default();
-        self.bytes += bytes.len();
-        self.chars += bytes.iter().filter(|byte| **byte & 0xc0 != 0x80).count();
-    }
-}
-
-/// Natural logarithm of the softmax probability of `id`, in `f64`.
-fn log_probability(logits: &[f32], id: u32) -> f64 {
-    let max = logits.iter().fold(f32::NEG_INFINITY, |max, x| max.max(*x));
-    let sum: f64 = logits.iter().map(|x| f64::from(x - max).exp()).sum();
-    f64::from(logits.get(id as usize).copied().unwrap_or(f32::NEG_INFINITY) - max) - sum.ln()
 }
 
 pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
@@ -67,15 +41,15 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         let mut session = arenas.session(&image, kernels, team, &plan)?;
         let mut score = Score::default();
         for window in &windows {
-            score_window(&mut session, window, &vocab, &mut score)?;
+            score.window(&mut session, window, &vocab)?;
             bar.inc(1);
         }
         Ok::<_, Failure>(score)
     })?;
     bar.finish_and_clear();
     let report = Report {
-        perplexity: (score.nats / score.tokens as f64).exp(),
-        bits_per_char: score.nats / std::f64::consts::LN_2 / score.chars.max(1) as f64,
+        perplexity: score.nats_per_token().exp(),
+        bits_per_char: score.bits_per_char(),
         tokens: score.tokens,
         chars: score.chars,
     };
@@ -86,13 +60,6 @@ pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
         "perplexity {:.4}\nbits per character {:.4}\ntokens scored {}\ncharacters scored {}\n",
         report.perplexity, report.bits_per_char, report.tokens, report.chars
     ))
-}
-
-/// A stretch of tokens whose tail is scored.
-struct Window {
-    ids: Vec<u32>,
-    /// Position of the first token whose prediction of the next one counts.
-    first: usize,
 }
 
 /// llama-perplexity's count: whole windows of `ctx`, the second half of each scored; BOS takes the first place of a
@@ -136,18 +103,4 @@ fn documents(text: &str, vocab: &Vocab<'_>, ctx: usize) -> Result<Vec<Window>, F
         return Err(Failure::new("the text has no document to score"));
     }
     Ok(windows)
-}
-
-fn score_window(
-    session: &mut Session<'_>,
-    window: &Window,
-    vocab: &Vocab<'_>,
-    score: &mut Score,
-) -> Result<(), Failure> {
-    session.truncate(0);
-    // The last token predicts nothing that is there.
-    let (skipped, scored) = window.ids[..window.ids.len() - 1].split_at(window.first);
-    session.fill(skipped)?;
-    session.score(scored, |i, logits| score.add(logits, window.ids[window.first + i + 1], vocab))?;
-    Ok(())
 }

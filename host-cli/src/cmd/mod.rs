@@ -10,6 +10,8 @@ mod run;
 mod selftest;
 mod tokenize;
 mod toy;
+#[cfg(feature = "train")]
+pub mod train;
 
 use clap::Parser;
 
@@ -39,6 +41,8 @@ fn dispatch_command(command: Command) -> Result<(), Failure> {
         Command::Selftest(args) => selftest::run(&args),
         Command::Corpus(args) => corpus::run(&args),
         Command::Toy(args) => toy::run(&args),
+        #[cfg(feature = "train")]
+        Command::Train(args) => train::run(&args),
     }
 }
 

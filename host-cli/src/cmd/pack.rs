@@ -16,7 +16,7 @@ const CALIBRATION_TOKENS: usize = 16_384;
 const CALIBRATION_CONTEXT: usize = 512;
 
 pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
-    let panel = target(args.target.as_deref())?;
+    let panel = panels(args.target.as_deref())?;
     let path = match &args.model.model {
         Some(path) => path.clone(),
         None => boxed::default_model()?,
@@ -101,7 +101,7 @@ fn quant(name: QuantName) -> Quant {
 }
 
 /// The panels of a kernel set or a board.
-fn target(name: Option<&str>) -> Result<Box<dyn Fn(Format) -> Panel + Sync>, Failure> {
+pub(super) fn panels(name: Option<&str>) -> Result<Box<dyn Fn(Format) -> Panel + Sync>, Failure> {
     let of = |kernels: &'static dyn Kernels| {
         Box::new(move |format| kernels.panel(format)) as Box<dyn Fn(Format) -> Panel + Sync>
     };

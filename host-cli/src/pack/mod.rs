@@ -16,7 +16,8 @@ use std::{
 
 pub use importance::{Importance, measure};
 pub use own_text::{PIECE_TOKENS, own_text};
-pub use parts::{ModelParts, PartData, PartTensor};
+pub(crate) use parts::put_text;
+pub use parts::{ModelParts, PartData, PartTensor, plain_rope_turns};
 use pipsqueak::{
     Config, ConfigError, Image, ImageError,
     image::{ENTRY_BYTES, Entry, HEADER_BYTES, Header, Part, Section},

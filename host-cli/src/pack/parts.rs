@@ -141,7 +141,7 @@ impl<'a> ModelParts<'a> {
     }
 }
 
-fn put_text(out: &mut Vec<u8>, tag: Text, content: &str) {
+pub(crate) fn put_text(out: &mut Vec<u8>, tag: Text, content: &str) {
     if content.is_empty() {
         return;
     }
@@ -169,9 +169,17 @@ fn rope_turns(source: &Source<'_>) -> Vec<u32> {
                     (1.0 - smooth) * frequency / factor + smooth * frequency
                 }
             };
-            let turns = frequency / std::f64::consts::TAU;
-            // Whole turns do not matter; what remains is a fraction of 2^32.
-            (turns.fract() * 4_294_967_296.0).round() as u64 as u32
+            turns(frequency)
         })
         .collect()
+}
+
+/// RoPE's turns a position times 2^32, nothing scaled, for heads whose first `dim` elements turn: `[dim / 2]`.
+pub fn plain_rope_turns(base: f64, dim: u32) -> Vec<u32> {
+    (0..dim / 2).map(|i| turns(base.powf(-2.0 * f64::from(i) / f64::from(dim)))).collect()
+}
+
+/// Radians a position as turns times 2^32. Whole turns do not matter; what remains is a fraction of 2^32.
+fn turns(frequency: f64) -> u32 {
+    ((frequency / std::f64::consts::TAU).fract() * 4_294_967_296.0).round() as u64 as u32
 }

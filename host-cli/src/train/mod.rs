@@ -4,8 +4,12 @@
 //! rounding that the packed image will do) are operations of our own with their backward passes beside them, in `ops`.
 
 pub mod batches;
+pub mod checkpoint;
+pub mod export;
 mod net;
 mod ops;
 pub mod optimiser;
+pub mod run;
+pub mod settings;
 pub mod trainer;
 pub mod weights;
