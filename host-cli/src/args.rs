@@ -1,8 +1,13 @@
 //! The command line's words.
 
+mod digits;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+#[cfg(feature = "train")]
+pub use digits::TrainDigitsArgs;
+pub use digits::DigitsArgs;
 use pipsqueak::{KvType, kernels::Format};
 
 /// Small language models on this machine, and packed for firmware.
@@ -37,6 +42,11 @@ pub enum Command {
     Bench(BenchArgs),
     /// Check every kernel of this CPU, and a model's checksums and golden vector.
     Selftest(SelftestArgs),
+    /// Read handwritten digits from PNG pictures.
+    Digits(DigitsArgs),
+    /// Train a digit recogniser.
+    #[cfg(feature = "train")]
+    TrainDigits(TrainDigitsArgs),
 }
 
 /// Which model.

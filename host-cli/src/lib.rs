@@ -6,6 +6,7 @@ pub mod args;
 pub mod boards;
 pub mod boxed;
 pub mod cmd;
+pub mod digits;
 pub mod engine;
 pub mod failure;
 pub mod import;
@@ -15,4 +16,6 @@ pub mod output;
 pub mod pack;
 pub mod pool;
 pub mod source;
+#[cfg(feature = "train")]
+pub mod train;
 pub mod vocab;

@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod bench;
+mod digits;
 mod eval;
 mod inspect;
 mod logits;
@@ -8,6 +9,8 @@ mod pack;
 mod run;
 mod selftest;
 mod tokenize;
+#[cfg(feature = "train")]
+mod train_digits;
 
 use clap::Parser;
 
@@ -35,6 +38,9 @@ fn dispatch_command(command: Command) -> Result<(), Failure> {
         Command::Logits(args) => logits::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Selftest(args) => selftest::run(&args),
+        Command::Digits(args) => digits::run(&args),
+        #[cfg(feature = "train")]
+        Command::TrainDigits(args) => train_digits::run(&args),
     }
 }
 

@@ -1,0 +1,3 @@
+//! Training of small models, with Candle.
+
+pub mod digits;
