@@ -5,9 +5,9 @@ mod digits;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use digits::DigitsArgs;
 #[cfg(feature = "train")]
 pub use digits::TrainDigitsArgs;
-pub use digits::DigitsArgs;
 use pipsqueak::{KvType, kernels::Format};
 
 /// Small language models on this machine, and packed for firmware.

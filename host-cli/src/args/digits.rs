@@ -38,7 +38,7 @@ pub struct TrainDigitsArgs {
     #[arg(long, value_name = "N", default_value_t = 96, value_parser = clap::value_parser!(u16).range(0..=4096))]
     pub hidden: u16,
     /// Times that every digit is seen
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=10000))]
+    #[arg(long, value_name = "N", default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=10000))]
     pub epochs: u32,
     /// Seed of first weights, order and distortions
     #[arg(long, value_name = "S", default_value_t = 1)]

@@ -33,8 +33,7 @@ pub(super) fn run(args: &DigitsArgs) -> Result<(), Failure> {
     let (width, height) = (usize::from(shape.width), usize::from(shape.height));
     // All pictures first: one that cannot be read is told before anything is printed.
     let read = |path: &std::path::PathBuf| {
-        png_file::read(path, width, height)
-            .map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))
+        png_file::read(path, width, height).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))
     };
     let pictures: Vec<Vec<f32>> = args.images.iter().map(read).collect::<Result<_, _>>()?;
     let readings = net.read(&pictures).map_err(|error| fail(&error))?;

@@ -116,9 +116,7 @@ fn layers(bytes: &[u8]) -> Result<Layers, PictureError> {
     let info = reader.next_frame(&mut buffer)?;
     buffer.truncate(info.buffer_size());
     // Rec. 601 luma, in 256ths.
-    let luma = |[r, g, b]: [u8; 3]| {
-        ((77 * u32::from(r) + 150 * u32::from(g) + 29 * u32::from(b) + 128) >> 8) as u8
-    };
+    let luma = |[r, g, b]: [u8; 3]| ((77 * u32::from(r) + 150 * u32::from(g) + 29 * u32::from(b) + 128) >> 8) as u8;
     let pixels = match info.color_type {
         ColorType::GrayscaleAlpha => buffer.as_chunks().0.iter().map(|[grey, alpha]| (*grey, *alpha)).collect(),
         ColorType::Rgb => buffer.as_chunks().0.iter().map(|rgb| (luma(*rgb), 255)).collect(),

@@ -108,7 +108,8 @@ pub fn train(
         let (mut loss_sum, mut batches) = (0.0, 0);
         for batch in order.chunks(BATCH) {
             let batch: Vec<&Digit> = batch.iter().filter_map(|index| digits.get(*index)).collect();
-            let pixels: Vec<f32> = batch.iter().flat_map(|digit| distorted(&digit.pixels, side, strength, &mut random)).collect();
+            let pixels: Vec<f32> =
+                batch.iter().flat_map(|digit| distorted(&digit.pixels, side, strength, &mut random)).collect();
             let labels = batch.iter().map(|digit| u32::from(digit.label)).collect();
             let mut x = Tensor::from_vec(pixels, (batch.len(), side * side), &device)?;
             for (index, (weights, bias)) in layers.iter().enumerate() {
@@ -124,9 +125,8 @@ pub fn train(
         }
         progress(epoch + 1, loss_sum / f64::from(batches.max(1)));
     }
-    let dense = |(weights, bias): &(Var, Var)| {
-        Ok(Dense { weights: weights.flatten_all()?.to_vec1()?, bias: bias.to_vec1()? })
-    };
+    let dense =
+        |(weights, bias): &(Var, Var)| Ok(Dense { weights: weights.flatten_all()?.to_vec1()?, bias: bias.to_vec1()? });
     layers.iter().map(dense).collect()
 }
 

@@ -103,7 +103,8 @@ fn json(path: &Path, mut add: impl FnMut(Grey) -> Result<(), String>) -> Result<
 fn csv(path: &Path, add: &mut impl FnMut(u8, Grey, Vec<u16>) -> Result<(), String>) -> Result<(), String> {
     let packed = path.extension().is_some_and(|extension| extension == "gz");
     let file = open(path)?;
-    let reader: Box<dyn Read> = if packed { Box::new(MultiGzDecoder::new(file).take(MOST_BYTES)) } else { Box::new(file) };
+    let reader: Box<dyn Read> =
+        if packed { Box::new(MultiGzDecoder::new(file).take(MOST_BYTES)) } else { Box::new(file) };
     let mut number = 0u16;
     for line in BufReader::new(reader).lines() {
         let line = line.map_err(|error| error.to_string())?;
@@ -112,7 +113,8 @@ fn csv(path: &Path, add: &mut impl FnMut(u8, Grey, Vec<u16>) -> Result<(), Strin
         // Some writers of such files give whole numbers as 5.0.
         let value = |field: &str| field.trim().parse().ok().filter(|value: &f32| (0.0..=16.0).contains(value));
         let values: Vec<f32> = line.split(',').map(value).collect::<Option<_>>().ok_or_else(wrong)?;
-        let Some((label, values)) = values.split_last().filter(|(_, values)| values.len() == CSV_SIDE * CSV_SIDE) else {
+        let Some((label, values)) = values.split_last().filter(|(_, values)| values.len() == CSV_SIDE * CSV_SIDE)
+        else {
             return Err(wrong());
         };
         if label.fract() != 0.0 || *label > 9.0 {
