@@ -2,10 +2,12 @@
 //!
 //! 1. The paper is the median grey of the picture's border. Ink is what differs from it, on the side (darker or lighter)
 //!    that differs more in all; so dark on light and light on dark are read alike.
-//! 2. The strongest difference counts as 1. Below a fifth of it is paper, above four fifths full ink.
-//! 3. The ink's bounding box is scaled so that its longer side takes three quarters of the target, every target pixel
+//! 2. A picture of fewer than 32 pixels is enlarged four times, bilinear, on more of its paper: so a small picture and an
+//!    enlarged copy of it give nearly the same ink, and pixels do not stand out as squares.
+//! 3. The strongest difference counts as 1. Below a fifth of it is paper, above four fifths full ink.
+//! 4. The ink's bounding box is scaled so that its longer side takes three quarters of the target, every target pixel
 //!    the average of the area it covers, and the ink's centre of mass comes to the middle (as in MNIST).
-//! 4. The darkest target pixel counts as 1 again: a thin pen in a large picture is as good as a thick one.
+//! 5. The darkest target pixel counts as 1 again: a thin pen in a large picture is as good as a thick one.
 //!
 //! Only IEEE additions, multiplications and divisions in a fixed order, so every machine gives the same bits.
 
@@ -39,11 +41,21 @@ const LEAST_CONTRAST: f32 = 0.1;
 /// Of the strongest difference: below is paper, above is full ink.
 const PAPER: f32 = 0.2;
 const FULL: f32 = 0.8;
+/// A picture whose longer side is less than this is enlarged so many times.
+const SMALL: usize = 32;
+const ENLARGE: usize = 4;
 /// What the longer side of the ink takes of the target.
 const FILL: f64 = 0.75;
 
 /// The ink of `picture` as `[height, width]`, 0 to 1.
 pub fn prepare(picture: &Grey, width: usize, height: usize) -> Result<Vec<f32>, Blank> {
+    let large;
+    let picture = if picture.width.max(picture.height) < SMALL {
+        large = enlarged(picture);
+        &large
+    } else {
+        picture
+    };
     let ink = Ink::new(picture).ok_or(Blank)?;
     let scale = (ink.columns.len() as f64 / (width as f64 * FILL)).max(ink.rows.len() as f64 / (height as f64 * FILL));
     let (x, y) = ink.centre();
@@ -123,9 +135,36 @@ impl Ink {
     }
 }
 
+/// The picture [`ENLARGE`] times as large, with a margin of its paper one (small) pixel wide.
+fn enlarged(picture: &Grey) -> Grey {
+    let paper = border_median(picture);
+    let at = |x: usize, y: usize| {
+        // Counted from the margin's own margin, of which nothing is ever negative.
+        let inside = |at: usize, len: usize| at.checked_sub(2).filter(|at| *at < len);
+        let place = inside(x, picture.width).zip(inside(y, picture.height));
+        place.and_then(|(x, y)| picture.light.get(y * picture.width + x)).copied().unwrap_or(paper)
+    };
+    let (width, height) = ((picture.width + 2) * ENLARGE, (picture.height + 2) * ENLARGE);
+    let place = |pixel: usize| {
+        let place = (pixel as f32 + 0.5) / ENLARGE as f32 + 0.5;
+        (place as usize, place - place.floor())
+    };
+    let mut light = Vec::with_capacity(width * height);
+    for row in 0..height {
+        let (y, fy) = place(row);
+        for column in 0..width {
+            let (x, fx) = place(column);
+            let upper = at(x, y) * (1.0 - fx) + at(x + 1, y) * fx;
+            let lower = at(x, y + 1) * (1.0 - fx) + at(x + 1, y + 1) * fx;
+            light.push(upper * (1.0 - fy) + lower * fy);
+        }
+    }
+    Grey { width, height, light }
+}
+
 fn border_median(picture: &Grey) -> f32 {
     let Grey { width, height, light } = picture;
-    let rows = light.chunks_exact(*width);
+    let rows = light.chunks_exact((*width).max(1));
     let mut border: Vec<f32> = Vec::with_capacity(2 * (width + height));
     for (y, row) in rows.enumerate() {
         match row {
@@ -200,6 +239,14 @@ mod tests {
             assert!(distance(&want, &got) < 1e-3, "{index}: {}", distance(&want, &got));
         }
         assert_eq!(want.iter().fold(0.0f32, |most, x| most.max(*x)), 1.0);
+    }
+
+    #[test]
+    fn a_small_picture_reads_as_its_enlarged_copy() {
+        let small = letter(9, (1, 0, 8, 2), 1.0, 0.0);
+        let large = enlarged(&enlarged(&small));
+        let (a, b) = (prepare(&small, 16, 16).unwrap(), prepare(&large, 16, 16).unwrap());
+        assert!(distance(&a, &b) < 0.12, "{}", distance(&a, &b));
     }
 
     #[test]

@@ -23,17 +23,21 @@ fn samples() -> Vec<(String, u64)> {
     names
 }
 
+/// What the models do not read: an 8 whose lower half has no hole, by both, and a 9 by the one with a single matrix.
+const MISSED: [&str; 2] = ["8-line123-rgba.png", "9-line106-grey.png"];
+
 #[test]
 fn the_samples() {
     let samples = samples();
     let files: Vec<&str> = samples.iter().map(|(name, _)| name.as_str()).collect();
     let json = |more: &[&str]| run(&[&["digits", "--json"], more, &files].concat()).json();
     let (hidden, plain) = (json(&[]), json(&["--plain"]));
-    for (report, model, least) in [(&hidden, "hidden", 20), (&plain, "plain", 18)] {
+    for (report, model, missed) in [(&hidden, "hidden", &MISSED[..1]), (&plain, "plain", &MISSED)] {
         assert_eq!(report["model"], model);
         let images = report["images"].as_array().unwrap();
-        let right = images.iter().zip(&samples).filter(|(image, (_, label))| image["digit"] == *label).count();
-        assert!(right >= least, "{model}: {right} of {}", samples.len());
+        let wrong = images.iter().zip(&samples).filter(|(image, (_, label))| image["digit"] != *label);
+        let wrong: Vec<&str> = wrong.map(|(_, (name, _))| name.rsplit('/').next().unwrap()).collect();
+        assert_eq!(wrong, missed, "{model}");
         for (image, (name, _)) in images.iter().zip(&samples) {
             assert_eq!(image["file"], name.as_str());
             let numbers = |key: &str| -> Vec<f64> {
