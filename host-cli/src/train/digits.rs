@@ -204,7 +204,7 @@ mod tests {
     use super::*;
     use crate::digits::{pack::pack, png_file};
 
-    /// The committed samples, each held in a few times over by its distortions.
+    /// The committed samples: one batch.
     fn digits() -> Vec<Digit> {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/data/digits");
         let mut paths: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -222,7 +222,7 @@ mod tests {
         let digits = digits();
         assert!(digits.len() >= 10);
         for hidden in [0, 32] {
-            let options = Options { hidden, epochs: 60, seed: 5 };
+            let options = Options { hidden, epochs: 400, seed: 5 };
             let mut losses = Vec::new();
             let layers = train(&options, &digits, |_, loss| losses.push(loss)).unwrap();
             assert!(losses[losses.len() - 1] < losses[0] / 4.0, "{hidden}: {losses:?}");

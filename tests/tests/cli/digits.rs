@@ -23,7 +23,7 @@ fn samples() -> Vec<(String, u64)> {
     names
 }
 
-/// What the models do not read: an 8 whose lower half has no hole, by both, and a 9 by the one with a single matrix.
+/// What the single matrix does not read: an 8 whose lower half hardly has a hole, and a 9. The hidden layer reads all.
 const MISSED: [&str; 2] = ["8-line123-rgba.png", "9-line106-grey.png"];
 
 #[test]
@@ -32,7 +32,7 @@ fn the_samples() {
     let files: Vec<&str> = samples.iter().map(|(name, _)| name.as_str()).collect();
     let json = |more: &[&str]| run(&[&["digits", "--json"], more, &files].concat()).json();
     let (hidden, plain) = (json(&[]), json(&["--plain"]));
-    for (report, model, missed) in [(&hidden, "hidden", &MISSED[..1]), (&plain, "plain", &MISSED)] {
+    for (report, model, missed) in [(&hidden, "hidden", &MISSED[..0]), (&plain, "plain", &MISSED)] {
         assert_eq!(report["model"], model);
         let images = report["images"].as_array().unwrap();
         let wrong = images.iter().zip(&samples).filter(|(image, (_, label))| image["digit"] != *label);
