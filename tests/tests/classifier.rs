@@ -129,6 +129,11 @@ fn every_field() {
         let refused = Classifier::open(bytes.bytes()).map(|_| ());
         assert_eq!(refused, Err(ClassifierError::Length { need: len, got: wrong }));
     }
+    let mut longer = Aligned::new(&[packed.bytes(), &[0; 64]].concat());
+    longer.bytes_mut()[8..16].copy_from_slice(&(len + 64).to_le_bytes());
+    assert!(seal(longer.bytes_mut()));
+    let refused = Classifier::open(longer.bytes()).map(|_| ());
+    assert_eq!(refused, Err(ClassifierError::Length { need: len, got: len + 64 }));
     // A line of 64 is where it begins, and nowhere else.
     let mut moved = Aligned::new(&[&[0; 4], packed.bytes()].concat());
     assert_eq!(Classifier::open(&moved.bytes_mut()[4..]).err(), Some(ClassifierError::Misaligned));
