@@ -249,12 +249,13 @@ fn of_equals_the_lower_class() {
 
 #[test]
 fn the_models_in_the_box() {
-    let sizes = [(digits::PLAIN, 0, 2880), (digits::HIDDEN, 96, 27_648)];
-    for (bytes, hidden, len) in sizes {
+    let sizes = [(digits::PLAIN, 0, 2880, 384), (digits::HIDDEN, 96, 27_648, 768)];
+    for (bytes, hidden, len, scratch) in sizes {
         assert_eq!(bytes.len(), len);
         let packed = Packed::copy(bytes);
         let classifier = Classifier::open(packed.bytes()).unwrap();
         assert_eq!(classifier.shape(), &Shape { width: 16, height: 16, hidden, classes: 10 });
+        assert_eq!(classifier.shape().scratch_lines() * 64, scratch);
         assert_eq!(classifier.panel(), Panel::R1);
     }
 }

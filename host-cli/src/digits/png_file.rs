@@ -20,7 +20,7 @@ const MOST_BYTES: u64 = 1 << 27;
 pub enum PictureError {
     /// The file could not be read.
     Io(io::Error),
-    /// More pixels than [`MOST_PIXELS`].
+    /// More than 2^25 pixels.
     TooLarge {
         /// Pixels in a row.
         width: u32,
