@@ -14,7 +14,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-all_stages=(tools models fmt clippy doc host no-panic old-x86 aarch64 bits bench-smoke package)
+all_stages=(tools models fmt clippy doc host train no-panic old-x86 aarch64 bits bench-smoke package)
 
 data=${PIPSQUEAK_DATA:-../shared/data}
 [ ! -d "$data" ] || data=$(cd "$data" && pwd)
@@ -214,6 +214,12 @@ stage_host() {
     fi
 }
 
+# Training is a feature of its own, which nothing else is built with.
+stage_train() {
+    cargo clippy -p pipsqueak-cli --features train --all-targets -- -D warnings
+    run_tests "train" cargo test -p pipsqueak-cli --features train --lib train:: -- --show-output
+}
+
 # --- no panic ---------------------------------------------------------------------------------------------------------
 
 # Sets `cross` to a cargo that builds for the target $1 (without its operating system's library); false if there is none.
@@ -309,6 +315,16 @@ stage_no-panic() {
 
 # --- other machines ---------------------------------------------------------------------------------------------------
 
+# The digits that a command line of the program reads in the samples, against this machine's scores and bits of ink.
+compare_digits() {
+    local model
+    for model in "" --plain; do
+        "$program" digits --json $model tests/data/digits/*.png >"$notes/expected"
+        "$@" digits --json $model tests/data/digits/*.png >"$notes/got"
+        cmp "$notes/expected" "$notes/got"
+    done
+}
+
 # An old CPU's bits against this machine's. $1: QEMU's CPU model.
 compare_old_cpu() {
     local cpu=$1 kv ids
@@ -333,6 +349,8 @@ stage_old-x86() {
     for cpu in Haswell Nehalem; do
         CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="qemu-x86_64 -cpu $cpu" \
             run_tests "old-x86: kernels on $cpu (QEMU)" cargo test -p pipsqueak-kernels --features testing --lib
+        compare_digits qemu-x86_64 -cpu "$cpu" "$program"
+        note "old-x86: $cpu (QEMU): digits' scores are this machine's"
         ! have_stories || compare_old_cpu "$cpu"
     done
     [ "$(kernels_of qemu-x86_64 -cpu Haswell "$program")" = "avx2 scalar" ]
@@ -373,6 +391,11 @@ stage_aarch64() {
     done
     build_program
     build_arm_program
+    for cpu in max cortex-a53; do
+        have_aarch64 $cpu
+        compare_digits "${other[@]}" "$arm_program"
+        note "aarch64: $cpu: digits' scores are this machine's"
+    done
     have_stories || return 0
     local kv ids
     ids=$(seq -s, 1 4 250)

@@ -19,7 +19,7 @@ pub(crate) struct ActBuffer<'a> {
 }
 
 impl<'a> ActBuffer<'a> {
-    fn new(carver: &mut Carver<'a>, blocks: usize) -> Result<Self, ArenaTooSmall> {
+    pub(crate) fn new(carver: &mut Carver<'a>, blocks: usize) -> Result<Self, ArenaTooSmall> {
         Ok(Self {
             q: carver.take(blocks.saturating_mul(BLOCK))?,
             scale: carver.take(blocks)?,

@@ -43,12 +43,14 @@
 //! * [`session`]: the conversation; [`stage`] is the table of stages it walks, `forward` what each stage does.
 //! * [`image`]: the packed model; [`config`] its shape, [`tensor`] its parts.
 //! * [`plan`]: the memory; the KV cache comes in three number formats ([`KvType`]).
+//! * [`classifier`]: pictures to classes, a small network on the same kernels.
 //! * [`tokenizer`]: text to tokens and back; [`sampler`]: logits to a token.
 //! * [`kernels`]: the arithmetic, a crate of its own and the only one with `unsafe`.
 #![no_std]
 #![forbid(unsafe_code)]
 
 mod buffers;
+pub mod classifier;
 pub mod config;
 pub mod crc;
 mod fault;
@@ -62,6 +64,7 @@ pub mod stage;
 pub mod tensor;
 pub mod tokenizer;
 
+pub use classifier::Classifier;
 pub use config::{Config, ConfigError};
 pub use image::{Image, ImageError};
 pub use kv_cache::KvType;

@@ -1,8 +1,13 @@
 //! The command line's words.
 
+mod digits;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+pub use digits::DigitsArgs;
+#[cfg(feature = "train")]
+pub use digits::TrainDigitsArgs;
 use pipsqueak::{KvType, kernels::Format};
 
 /// Small language models on this machine, and packed for firmware.
@@ -44,6 +49,11 @@ pub enum Command {
     /// Train a small model on a text.
     #[cfg(feature = "train")]
     Train(Box<crate::cmd::train::TrainArgs>),
+    /// Read handwritten digits from PNG pictures.
+    Digits(DigitsArgs),
+    /// Train a digit recogniser.
+    #[cfg(feature = "train")]
+    TrainDigits(TrainDigitsArgs),
 }
 
 /// Which model.

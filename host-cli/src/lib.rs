@@ -7,6 +7,7 @@ pub mod boards;
 pub mod boxed;
 pub mod cmd;
 pub mod corpus;
+pub mod digits;
 pub mod engine;
 pub mod failure;
 pub mod import;

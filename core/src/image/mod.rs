@@ -37,6 +37,7 @@ mod header;
 pub use entry::{ENTRY_BYTES, Entry};
 pub use error::{ImageError, Part};
 pub use header::{HEADER_BYTES, Header, SECTIONS, Section};
+pub(crate) use header::{Reader, Writer};
 use pipsqueak_kernels::{Format, LayoutError, Matrix, arena::cast};
 
 use crate::{

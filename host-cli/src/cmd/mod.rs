@@ -2,6 +2,7 @@
 
 mod bench;
 pub mod corpus;
+mod digits;
 mod eval;
 mod inspect;
 mod logits;
@@ -12,6 +13,8 @@ mod tokenize;
 mod toy;
 #[cfg(feature = "train")]
 pub mod train;
+#[cfg(feature = "train")]
+mod train_digits;
 
 use clap::Parser;
 
@@ -43,6 +46,9 @@ fn dispatch_command(command: Command) -> Result<(), Failure> {
         Command::Toy(args) => toy::run(&args),
         #[cfg(feature = "train")]
         Command::Train(args) => train::run(&args),
+        Command::Digits(args) => digits::run(&args),
+        #[cfg(feature = "train")]
+        Command::TrainDigits(args) => train_digits::run(&args),
     }
 }
 

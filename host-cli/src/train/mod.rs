@@ -5,6 +5,7 @@
 
 pub mod batches;
 pub mod checkpoint;
+pub mod digits;
 pub mod export;
 mod net;
 mod ops;

@@ -6,7 +6,7 @@ use pipsqueak::{
     config::Config,
     kernels::{Format, Panel},
 };
-use pipsqueak_cli::{source::Encoding, vocab};
+use pipsqueak_cli::{digits, source::Encoding, vocab};
 use pipsqueak_tests::{
     engine::TinyFile,
     llama2c_writer::tokenizer_bin,
@@ -47,6 +47,8 @@ fn main() -> std::io::Result<()> {
     write("llama2c", "v0-untied", &untied.llama2c_v0())?;
     write("llama2c", "v1", &untied.llama2c_v1())?;
     write("llama2c", "v2", &model.llama2c_v2(32))?;
+    write("classifier", "plain", digits::PLAIN)?;
+    write("classifier", "hidden", digits::HIDDEN)?;
     let text = "the cat sat on 12 mats: é 🙂 <s>".as_bytes();
     let tokens: Vec<(f32, &[u8])> =
         ["<unk>", "<s>", "</s>", "a", "b", " ", "ab", " ab"].iter().map(|text| (-1.0, text.as_bytes())).collect();

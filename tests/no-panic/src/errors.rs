@@ -3,7 +3,8 @@
 use core::fmt::Write;
 
 use pipsqueak::{
-    Image, Vocab,
+    Classifier, Image, Vocab,
+    classifier::ClassifyError,
     kernels::{ArenaTooSmall, LayoutError, NotFinite},
     session::SessionError,
     tokenizer::{DecodeError, EncodeError},
@@ -37,6 +38,9 @@ pub fn run(text: &mut [u8], words: &[u32], choices: &mut Choices) {
     if let Err(error) = Vocab::new(input) {
         let _ = write!(out, "{error}");
     }
+    if let Err(error) = Classifier::open(input) {
+        let _ = write!(out, "{error}");
+    }
     let mut next = || choices.next();
     let id = words.first().copied().unwrap_or(0);
     let session = match next() {
@@ -51,6 +55,13 @@ pub fn run(text: &mut [u8], words: &[u32], choices: &mut Choices) {
         _ => SessionError::Busy,
     };
     let _ = write!(out, "{session}");
+    let classify = match next() {
+        0 => ClassifyError::Pixels { need: next(), got: next() },
+        1 => ClassifyError::Scores { need: next(), got: next() },
+        2 => ClassifyError::Scratch(ArenaTooSmall { need: next(), got: next() }),
+        _ => ClassifyError::NotFinite,
+    };
+    let _ = write!(out, "{classify}");
     let _ = match next() {
         0 => write!(out, "{NotFinite}"),
         1 => write!(out, "{}", LayoutError::Size { need: next(), got: next() }),

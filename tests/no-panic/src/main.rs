@@ -8,6 +8,7 @@
 #![no_main]
 
 mod arithmetic;
+mod classifier;
 mod errors;
 mod model;
 mod words;
@@ -90,6 +91,7 @@ pub unsafe extern "C" fn _start(inputs: &Inputs) {
         3 => arithmetic::matrices(image, floats, codes, &mut choices),
         4 => arithmetic::numbers(floats, halves, &mut choices),
         5 => errors::run(text, words, &mut choices),
+        6 => classifier::run(image, floats, scratch, &mut choices),
         _ => planted(floats, &mut choices),
     }
 }
