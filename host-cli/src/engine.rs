@@ -11,7 +11,6 @@ use pipsqueak::{
 
 use crate::{
     args::{EngineArgs, ModelArgs},
-    boxed,
     failure::Failure,
     model::Model,
     pack::macs_per_token,
@@ -30,17 +29,9 @@ pub fn kernels(name: Option<&str>) -> Result<&'static dyn Kernels, Failure> {
 
 /// Opens the model of the command line, or the one in the box, with a progress bar.
 pub fn open(args: &ModelArgs, kernels: &dyn Kernels, threads: Option<u16>) -> Result<Model, Failure> {
-    let found;
-    let path = match &args.model {
-        Some(path) => path,
-        None => {
-            found = boxed::default_model()?;
-            &found
-        }
-    };
     let threads = open_threads(threads);
     let bar = bar(0, "packing", "{bytes}/{total_bytes}");
-    let model = Model::open(path, args.tokenizer.tokenizer.as_deref(), kernels, threads, &|done, total| {
+    let model = Model::open(args.model.as_deref(), args.tokenizer.tokenizer.as_deref(), kernels, threads, &|done, total| {
         bar.set_length(total);
         bar.set_position(done);
     });

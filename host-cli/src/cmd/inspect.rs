@@ -13,7 +13,7 @@ use serde_json::json;
 use super::print;
 use crate::{
     args::InspectArgs,
-    boards, boxed, engine,
+    boards, engine,
     failure::Failure,
     model::{Mapped, is_image},
     pack::{PackOptions, macs_per_token, pack},
@@ -21,11 +21,8 @@ use crate::{
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     // As it is stored; a foreign file as its canonical image would be.
-    let path = match &args.model.model {
-        Some(path) => path.clone(),
-        None => boxed::default_model()?,
-    };
-    let file = Mapped::open(&path)?;
+    let file = Mapped::model(args.model.model.as_deref())?;
+    let path = file.path().to_path_buf();
     let tokenizer = args.model.tokenizer.tokenizer.as_deref();
     let packed;
     let model;

@@ -4,7 +4,7 @@ use pipsqueak::kernels::{Format, Kernels, Panel, select};
 
 use crate::{
     args::{PackArgs, QuantName},
-    boards, boxed, engine,
+    boards, engine,
     failure::Failure,
     model::{Mapped, Model, parts},
     output::Output,
@@ -17,15 +17,12 @@ const CALIBRATION_CONTEXT: usize = 512;
 
 pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
     let panel = panels(args.target.as_deref())?;
-    let path = match &args.model.model {
-        Some(path) => path.clone(),
-        None => boxed::default_model()?,
-    };
     let tokenizer = args.model.tokenizer.tokenizer.as_deref();
     let threads = engine::open_threads(args.threads);
     let kernels = select::best();
     let calibration = args.calibrate.as_deref().map(engine::read_text).transpose()?;
-    let file = Mapped::open(&path)?;
+    let file = Mapped::model(args.model.model.as_deref())?;
+    let path = file.path();
     let parts = parts(&file, tokenizer)?;
     let quant = quant(args.quant);
     let head = args.head.map_or(
@@ -35,7 +32,7 @@ pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
     let rounds = matches!(args.quant, QuantName::Q4 | QuantName::Q4m);
     let importance = if rounds || calibration.is_some() {
         // The model as it is, measured on the text, or on what it writes itself.
-        let model = Model::open(&path, tokenizer, kernels, threads, &|_, _| {})?;
+        let model = Model::open(args.model.model.as_deref(), tokenizer, kernels, threads, &|_, _| {})?;
         Some(importance(&model, calibration.as_deref(), kernels, threads)?)
     } else {
         None

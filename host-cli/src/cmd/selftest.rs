@@ -8,7 +8,7 @@ use pipsqueak_kernels::testing;
 
 use crate::{
     args::SelftestArgs,
-    boxed, engine,
+    engine,
     failure::Failure,
     model::{Mapped, Model, is_image},
     pack::golden,
@@ -23,23 +23,18 @@ pub(super) fn run(args: &SelftestArgs) -> Result<(), Failure> {
     for kernels in &sets {
         failures += test_kernels(*kernels);
     }
-    let path = match &args.model.model {
-        Some(path) => Some(path.clone()),
-        // Without a model in the box the kernels alone are tested.
-        None => boxed::default_model().ok(),
-    };
-    if let Some(path) = path {
-        let file = Mapped::open(&path)?;
-        if is_image(file.bytes()) {
-            let fail = |error: pipsqueak::ImageError| Failure::new(format_args!("{}: {error}", path.display()));
-            let image = Image::open(file.bytes()).map_err(fail)?;
-            image.verify().map_err(fail)?;
-            eprintln!("{}: all checksums are right", path.display());
-        }
-        for kernels in &sets {
-            let model = Model::open(&path, args.model.tokenizer.tokenizer.as_deref(), *kernels, 1, &|_, _| {})?;
-            failures += test_golden(&model.image()?, *kernels)?;
-        }
+    let path = args.model.model.as_deref();
+    let file = Mapped::model(path)?;
+    if is_image(file.bytes()) {
+        let name = file.path().display();
+        let fail = |error: pipsqueak::ImageError| Failure::new(format_args!("{name}: {error}"));
+        let image = Image::open(file.bytes()).map_err(fail)?;
+        image.verify().map_err(fail)?;
+        eprintln!("{name}: all checksums are right");
+    }
+    for kernels in &sets {
+        let model = Model::open(path, args.model.tokenizer.tokenizer.as_deref(), *kernels, 1, &|_, _| {})?;
+        failures += test_golden(&model.image()?, *kernels)?;
     }
     if failures == 0 { Ok(()) } else { Err(Failure::new(format_args!("{failures} self-tests failed"))) }
 }

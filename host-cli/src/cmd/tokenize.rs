@@ -10,7 +10,7 @@ use pipsqueak::Vocab;
 use super::print;
 use crate::{
     args::{ModelArgs, TokenizeArgs},
-    boxed, engine,
+    engine,
     failure::Failure,
     import,
     model::{Mapped, is_image},
@@ -78,12 +78,8 @@ fn words(args: &TokenizeArgs) -> Result<(ModelArgs, Option<String>), Failure> {
 
 /// The vocabulary's section. Weights are not touched, and a GGUF that holds a vocabulary alone will do.
 fn section(args: &ModelArgs) -> Result<Vec<u8>, Failure> {
-    let path = match (&args.model, &args.tokenizer.tokenizer) {
-        (Some(path), _) => path.clone(),
-        (None, Some(tokenizer)) => tokenizer.clone(),
-        (None, None) => boxed::default_model()?,
-    };
-    let file = Mapped::open(&path)?;
+    let file = Mapped::model(args.model.as_deref().or(args.tokenizer.tokenizer.as_deref()))?;
+    let path = file.path();
     let fail = |error: &dyn std::fmt::Display| Failure::new(format_args!("{}: {error}", path.display()));
     if is_image(file.bytes()) {
         let image = pipsqueak::Image::open(file.bytes()).map_err(|error| fail(&error))?;

@@ -16,6 +16,7 @@ use std::{
 
 pub use importance::{Importance, measure};
 pub use own_text::{PIECE_TOKENS, own_text};
+#[cfg(feature = "train")]
 pub(crate) use parts::put_text;
 pub use parts::{ModelParts, PartData, PartTensor, plain_rope_turns};
 use pipsqueak::{

@@ -75,6 +75,29 @@ pub(in super::super) struct Attention {
     pub(in super::super) documents: Arc<[Range<usize>]>,
 }
 
+/// `x * v + sum`
+#[inline(always)]
+fn multiply_add(x: f32, v: &[f32; LANES], sum: [f32; LANES]) -> [f32; LANES] {
+    let mut out = sum;
+    for (out, v) in out.iter_mut().zip(v) {
+        *out = x.mul_add(*v, *out);
+    }
+    out
+}
+
+/// A statement for every row, written out: in a loop the compiler would keep the rows' sums in memory.
+macro_rules! each_row {
+    ($r:ident, $statement:expr) => {
+        each_row!(@ $r, $statement, 0 1 2 3 4 5 6 7)
+    };
+    (@ $r:ident, $statement:expr, $($i:literal)*) => {
+        $({
+            const $r: usize = $i;
+            $statement;
+        })*
+    };
+}
+
 /// A head's vectors of one document: row by row (`[len][wide]`), and turned over (`[head_dim][len]`), both padded with zeros.
 struct Side {
     rows: Vec<f32>,
@@ -126,16 +149,12 @@ impl Sizes {
     /// `out[r][j] = rows[r] . column j of turned`, for the first `keys` columns, a multiple of the vector's length.
     #[inline(always)]
     fn products(self, rows: &[f32], turned: &[f32], keys: usize, out: &mut [f32]) {
+        let rows = self.split(rows, self.wide, self.head_dim);
         for from in (0..keys).step_by(LANES) {
             let mut sums = [[0.0f32; LANES]; ROWS];
             for d in 0..self.head_dim {
                 let Some(column) = turned[d * self.padded + from..].first_chunk::<LANES>() else { return };
-                for (r, sums) in sums.iter_mut().enumerate() {
-                    let x = rows[r * self.wide + d];
-                    for (sum, column) in sums.iter_mut().zip(column) {
-                        *sum = x.mul_add(*column, *sum);
-                    }
-                }
+                each_row!(R, sums[R] = multiply_add(rows[R][d], column, sums[R]));
             }
             for (r, sums) in sums.iter().enumerate() {
                 out[r * self.padded + from..][..LANES].copy_from_slice(sums);
@@ -143,29 +162,25 @@ impl Sizes {
         }
     }
 
-    /// The first `keys` of each row.
+    /// The first `len` of each row of `stride`.
     #[inline(always)]
-    fn split(self, weights: &[f32], keys: usize) -> [&[f32]; ROWS] {
-        let mut rows: [&[f32]; ROWS] = [&[]; ROWS];
-        for (r, row) in rows.iter_mut().enumerate() {
-            *row = &weights[r * self.padded..][..keys];
+    fn split(self, rows: &[f32], stride: usize, len: usize) -> [&[f32]; ROWS] {
+        let mut out: [&[f32]; ROWS] = [&[]; ROWS];
+        for (r, row) in out.iter_mut().enumerate() {
+            *row = &rows[r * stride..][..len];
         }
-        rows
+        out
     }
 
     /// `out[r] = sum over j of weights[r][j] * rows[j]`, for the first `keys` rows.
     #[inline(always)]
     fn mix(self, weights: &[f32], rows: &[f32], keys: usize, out: &mut [f32]) {
-        let weights = self.split(weights, keys);
+        let weights = self.split(weights, self.padded, keys);
         for from in (0..self.wide).step_by(LANES) {
             let mut sums = [[0.0f32; LANES]; ROWS];
             for j in 0..keys {
                 let Some(row) = rows[j * self.wide + from..].first_chunk::<LANES>() else { return };
-                for (sums, weights) in sums.iter_mut().zip(&weights) {
-                    for (sum, x) in sums.iter_mut().zip(row) {
-                        *sum = weights[j].mul_add(*x, *sum);
-                    }
-                }
+                each_row!(R, sums[R] = multiply_add(weights[R][j], row, sums[R]));
             }
             for (r, sums) in sums.iter().enumerate() {
                 out[r * self.wide + from..][..LANES].copy_from_slice(sums);
@@ -176,7 +191,7 @@ impl Sizes {
     /// `out[j] += sum over r of weights[r][j] * rows[r]`, for the first `keys` rows of `out`.
     #[inline(always)]
     fn spread(self, weights: &[f32], rows: &[f32], keys: usize, out: &mut [f32]) {
-        let weights = self.split(weights, keys);
+        let weights = self.split(weights, self.padded, keys);
         for from in (0..self.wide).step_by(LANES) {
             let mut columns = [[0.0f32; LANES]; ROWS];
             for (r, columns) in columns.iter_mut().enumerate() {
@@ -185,11 +200,7 @@ impl Sizes {
             for j in 0..keys {
                 let Some(out) = out[j * self.wide + from..].first_chunk_mut::<LANES>() else { return };
                 let mut sums = *out;
-                for (row, weights) in columns.iter().zip(&weights) {
-                    for (sum, x) in sums.iter_mut().zip(row) {
-                        *sum = weights[j].mul_add(*x, *sum);
-                    }
-                }
+                each_row!(R, sums = multiply_add(weights[R][j], &columns[R], sums));
                 *out = sums;
             }
         }
@@ -200,37 +211,43 @@ impl Sizes {
         (first + ROWS).next_multiple_of(LANES).min(self.padded)
     }
 
-    /// Scores to weights in place: row `r` is that of token `first + r` and sees the keys up to it.
+    /// Scores to weights in place: row `r` is that of token `first + r` and sees the keys up to it. Whole vectors all the way,
+    /// as the few left over would cost as much as all others.
     #[inline(always)]
     fn softmax(self, scores: &mut [f32], first: usize, keys: usize, scale: f32) {
         for (r, row) in scores.chunks_exact_mut(self.padded).enumerate() {
-            let (seen, unseen) = row[..keys].split_at_mut((first + r + 1).min(keys));
-            let mut max = [f32::NEG_INFINITY; LANES];
-            let (chunks, rest) = seen.as_chunks::<LANES>();
-            for chunk in chunks {
-                for (max, x) in max.iter_mut().zip(chunk) {
+            let seen = (first + r + 1).min(keys);
+            row[seen..keys].fill(-1e30);
+            let (chunks, _) = row[..keys].as_chunks_mut::<LANES>();
+            let mut maxima = [f32::NEG_INFINITY; LANES];
+            for chunk in chunks.iter() {
+                for (max, x) in maxima.iter_mut().zip(chunk) {
                     *max = if *x > *max { *x } else { *max };
                 }
             }
-            let mut most = f32::NEG_INFINITY;
-            for x in max.iter().chain(rest) {
-                most = if *x > most { *x } else { most };
-            }
-            for x in seen.iter_mut() {
-                *x = exp((*x - most) * scale);
+            let mut max = f32::NEG_INFINITY;
+            for x in &maxima {
+                max = if *x > max { *x } else { max };
             }
             let mut sums = [0.0f32; LANES];
-            let (chunks, rest) = seen.as_chunks::<LANES>();
-            for chunk in chunks {
+            for chunk in chunks.iter_mut() {
                 for (sum, x) in sums.iter_mut().zip(chunk) {
-                    *sum += x;
+                    *x = exp((*x - max) * scale);
+                    *sum += *x;
                 }
             }
-            let inverse = 1.0 / sums.iter().chain(rest).sum::<f32>();
-            for x in seen.iter_mut() {
-                *x *= inverse;
+            // What is not seen is 2^-126 by now, and adds nothing.
+            let mut sum = 0.0;
+            for x in &sums {
+                sum += x;
             }
-            unseen.fill(0.0);
+            let inverse = 1.0 / sum;
+            for chunk in chunks {
+                for x in chunk {
+                    *x *= inverse;
+                }
+            }
+            row[seen..keys].fill(0.0);
         }
     }
 }
