@@ -207,6 +207,8 @@ stage_host() {
     run_tests "host ($machine)" cargo test --workspace --features pipsqueak-kernels/testing -- --show-output
     build_program
     note "host: kernel sets that ran natively: $(kernels_of "$program")"
+    tells_the_story "$program"
+    note "host: the model in the box tells its story"
     if have_stories; then
         "$program" run "$data/stories260K.bin" --tokenizer "$data/tok512.bin" -p "Once upon a time" -n 200 --temp 0 \
             --kv f32 2>/dev/null | cmp - "$data/stories260K.txt"
@@ -217,7 +219,8 @@ stage_host() {
 # Training is a feature of its own, which nothing else is built with.
 stage_train() {
     cargo clippy -p pipsqueak-cli --features train --all-targets -- -D warnings
-    run_tests "train" cargo test -p pipsqueak-cli --features train --lib train:: -- --show-output
+    RUSTDOCFLAGS="-D warnings" cargo doc -p pipsqueak-cli --features train --no-deps
+    run_tests "train" cargo test -p pipsqueak-cli --features train --lib --test train -- --show-output
 }
 
 # --- no panic ---------------------------------------------------------------------------------------------------------
@@ -315,6 +318,11 @@ stage_no-panic() {
 
 # --- other machines ---------------------------------------------------------------------------------------------------
 
+# The story that a command line of the program tells with the model in the box, against the one that is committed.
+tells_the_story() {
+    "$@" run -n 200 --temp 0 --kv i8 --ctx 256 2>/dev/null | cmp - host-cli/box/stories.txt
+}
+
 # The digits that a command line of the program reads in the samples, against this machine's scores and bits of ink.
 compare_digits() {
     local model
@@ -352,6 +360,10 @@ stage_old-x86() {
         compare_digits qemu-x86_64 -cpu "$cpu" "$program"
         note "old-x86: $cpu (QEMU): digits' scores are this machine's"
         ! have_stories || compare_old_cpu "$cpu"
+    done
+    for cpu in Haswell Nehalem; do
+        tells_the_story qemu-x86_64 -cpu "$cpu" "$program"
+        note "old-x86: $cpu (QEMU) tells the story of the model in the box"
     done
     [ "$(kernels_of qemu-x86_64 -cpu Haswell "$program")" = "avx2 scalar" ]
     # No AVX2 there, and no illegal instruction either.
@@ -395,6 +407,11 @@ stage_aarch64() {
         have_aarch64 $cpu
         compare_digits "${other[@]}" "$arm_program"
         note "aarch64: $cpu: digits' scores are this machine's"
+    done
+    for cpu in max cortex-a53; do
+        have_aarch64 $cpu
+        tells_the_story "${other[@]}" "$arm_program"
+        note "aarch64: $cpu tells the story of the model in the box"
     done
     have_stories || return 0
     local kv ids

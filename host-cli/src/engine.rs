@@ -31,10 +31,11 @@ pub fn kernels(name: Option<&str>) -> Result<&'static dyn Kernels, Failure> {
 pub fn open(args: &ModelArgs, kernels: &dyn Kernels, threads: Option<u16>) -> Result<Model, Failure> {
     let threads = open_threads(threads);
     let bar = bar(0, "packing", "{bytes}/{total_bytes}");
-    let model = Model::open(args.model.as_deref(), args.tokenizer.tokenizer.as_deref(), kernels, threads, &|done, total| {
-        bar.set_length(total);
-        bar.set_position(done);
-    });
+    let model =
+        Model::open(args.model.as_deref(), args.tokenizer.tokenizer.as_deref(), kernels, threads, &|done, total| {
+            bar.set_length(total);
+            bar.set_position(done);
+        });
     bar.finish_and_clear();
     Ok(model?)
 }

@@ -26,7 +26,8 @@ use crate::{
 /// Runs the command of the command line; without one, the main job.
 pub fn dispatch(cli: Cli) -> Result<(), Failure> {
     let Some(command) = cli.command else {
-        let main_job = Cli::try_parse_from(["pipsqueak", "run"]).map_err(Failure::usage)?;
+        // Long enough for a whole story; it ends by itself.
+        let main_job = Cli::try_parse_from(["pipsqueak", "run", "-n", "450"]).map_err(Failure::usage)?;
         return main_job.command.map_or(Ok(()), dispatch_command);
     };
     dispatch_command(command)

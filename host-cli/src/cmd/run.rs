@@ -141,7 +141,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
             );
             if args.model.model.is_none() {
                 eprintln!(
-                    "Try: pipsqueak run -p \"The capital of France is\" -n 8 --temp 0; pipsqueak bench; pipsqueak --help"
+                    "Try next (from the repository, `cargo run --release --` before each): run -p \"Lily and Tom\" --seed 7; \
+                     toy; digits tests/data/digits/*.png; bench; --help"
                 );
             }
         }

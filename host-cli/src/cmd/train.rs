@@ -31,10 +31,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "FILE", help_heading = "Text")]
     pub also: Vec<PathBuf>,
     /// Model to start from instead of random weights: fine-tuning
-    #[arg(long, value_name = "MODEL", help_heading = "Model", conflicts_with_all = ["dim", "layers", "heads", "kv_heads", "hidden"])]
+    #[arg(long, value_name = "MODEL", help_heading = "Model", conflicts_with_all = ["dim", "layers", "heads", "kv_heads", "hidden", "vocab_size"])]
     pub from: Option<PathBuf>,
     /// Model whose predictions are learned; its vocabulary is adopted
-    #[arg(long, value_name = "MODEL", help_heading = "Teacher")]
+    #[arg(long, value_name = "MODEL", help_heading = "Teacher", conflicts_with = "vocab_size")]
     pub teacher: Option<PathBuf>,
     /// Have the teacher write N tokens first, to learn from them as from --also
     #[arg(long, value_name = "N", help_heading = "Teacher", default_value_t = 0, requires = "teacher")]

@@ -129,7 +129,8 @@ impl Batches {
             let behind = |source: &Source| source.share * (total + 1) as f64 - source.cursor.tokens as f64;
             let furthest = self.sources.iter_mut().enumerate().max_by(|(_, a), (_, b)| behind(a).total_cmp(&behind(b)));
             let Some((i, source)) = furthest else { break };
-            let Some(piece) = source.order.get(source.cursor.at).and_then(|piece| source.pool.pieces.get(*piece)) else {
+            let Some(piece) = source.order.get(source.cursor.at).and_then(|piece| source.pool.pieces.get(*piece))
+            else {
                 break;
             };
             let len = piece.len() - 1;

@@ -86,7 +86,9 @@ impl fmt::Display for CheckpointError {
                 write!(f, "a damaged checkpoint: its checksum is {got:08x} and should be {expected:08x}")
             }
             Self::OtherRun { what } => write!(f, "the checkpoint of another run: {what}"),
-            Self::Tensor { name } => write!(f, "the checkpoint of another model: {name} is missing or has another shape"),
+            Self::Tensor { name } => {
+                write!(f, "the checkpoint of another model: {name} is missing or has another shape")
+            }
         }
     }
 }
@@ -133,16 +135,9 @@ pub fn write(path: &Path, weights: &Weights, moments: &Moments, state: &State) -
 ///
 /// # Errors
 /// [`CheckpointError`]; then nothing was changed.
-pub fn read(
-    bytes: &[u8],
-    run: &str,
-    weights: &mut Weights,
-    moments: &mut Moments,
-) -> Result<State, CheckpointError> {
-    let format = |error: safetensors::SafeTensorError| CheckpointError::Format {
-        bytes: bytes.len(),
-        reason: error.to_string(),
-    };
+pub fn read(bytes: &[u8], run: &str, weights: &mut Weights, moments: &mut Moments) -> Result<State, CheckpointError> {
+    let format =
+        |error: safetensors::SafeTensorError| CheckpointError::Format { bytes: bytes.len(), reason: error.to_string() };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(format)?;
     let file = SafeTensors::deserialize(bytes).map_err(format)?;
     let metadata = header.metadata().as_ref();

@@ -81,16 +81,8 @@ pub fn step(weights: &mut Weights, moments: &mut Moments, gradients: &[Vec<f32>]
 mod tests {
     use super::*;
 
-    const RULE: Rule = Rule {
-        rate: 0.1,
-        warmup: 10,
-        final_rate: 0.1,
-        steps: 110,
-        decay: 0.0,
-        clip: 1.0,
-        beta1: 0.9,
-        beta2: 0.95,
-    };
+    const RULE: Rule =
+        Rule { rate: 0.1, warmup: 10, final_rate: 0.1, steps: 110, decay: 0.0, clip: 1.0, beta1: 0.9, beta2: 0.95 };
 
     #[test]
     fn rate_rises_and_falls() {

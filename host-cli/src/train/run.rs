@@ -34,6 +34,9 @@ use crate::{
     vocab,
 };
 
+/// Endings of what is written beside the image.
+const BESIDE: [&str; 5] = ["checkpoint", "csv", "svg", "old", "new"];
+
 /// What does not change the result.
 pub struct Conduct<'a> {
     /// Threads.
@@ -216,6 +219,15 @@ fn written(
 /// Runs the training, says on stderr how it goes, writes the image.
 pub fn run(files: &Files, settings: &Settings, conduct: &Conduct<'_>) -> Result<(), Failure> {
     settings.check()?;
+    // Before hours of work: a place that nothing can be written to.
+    drop(Output::create(&files.output)?);
+    let ending = files.output.extension().unwrap_or_default();
+    if let Some(ending) = BESIDE.into_iter().find(|beside| ending == *beside) {
+        return Err(Failure::usage(format_args!(
+            "{}: files ending in .{ending} are written beside the image: end it in .pips",
+            files.output.display()
+        )));
+    }
     let threads = conduct.threads;
     let checkpoint_path = files.beside("checkpoint");
     if checkpoint_path.exists() && !conduct.resume && !conduct.restart {
@@ -303,8 +315,7 @@ pub fn run(files: &Files, settings: &Settings, conduct: &Conduct<'_>) -> Result<
     let batch_tokens = ctx;
     let shape = StepShape { batches: settings.step_tokens.div_ceil(batch_tokens), batch_tokens, threads };
     let teacher = teacher.map(|(teacher, _)| teacher);
-    let mut trainer =
-        Trainer::new(weights, &turns, ctx, Batches::new(pools, settings.seed), teacher, rule, shape);
+    let mut trainer = Trainer::new(weights, &turns, ctx, Batches::new(pools, settings.seed), teacher, rule, shape);
     let mut state = State { run: identity, ..State::default() };
     if conduct.resume {
         state = resume(&checkpoint_path, &state.run, &mut trainer)?;
@@ -316,8 +327,8 @@ pub fn run(files: &Files, settings: &Settings, conduct: &Conduct<'_>) -> Result<
     log.train(&mut trainer, &mut state, &checkpoint_path)?;
 
     let rounding = rounding(settings);
-    let packed =
-        export(&trainer.weights, rounding, &labels, conduct.panel, Some(select::best()), threads).map_err(Failure::new)?;
+    let packed = export(&trainer.weights, rounding, &labels, conduct.panel, Some(select::best()), threads)
+        .map_err(Failure::new)?;
     let mut output = Output::create(&files.output)?;
     output.write(packed.bytes())?;
     output.finish()?;

@@ -14,7 +14,7 @@ macro_rules! settings {
         #[derive(Args, Debug, Clone, Default, Deserialize)]
         #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
         pub struct Given {
-            $($(#[doc = $doc])+ #[arg(long, $($($clap)*)?)] pub $name: Option<$type>,)*
+            $($(#[doc = $doc])+ #[arg(long, allow_negative_numbers = true, $($($clap)*)?)] pub $name: Option<$type>,)*
         }
 
         /// All settings, each with a value.
@@ -115,6 +115,9 @@ impl Settings {
             if !(0.0..=1.0).contains(&got) {
                 return Err(Failure::usage(format_args!("--{name} {got}: must be from 0 to 1")));
             }
+        }
+        if !(self.held_out > 0.0 && self.held_out < 1.0) {
+            return Err(Failure::usage(format_args!("--held-out {}: must be above 0 and below 1", self.held_out)));
         }
         for (name, got, most) in [("rate", self.rate, 10.0), ("decay", self.decay, 100.0), ("clip", self.clip, 1e30)] {
             let least = if name == "decay" { 0.0 } else { f32::MIN_POSITIVE };

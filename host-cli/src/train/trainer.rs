@@ -92,8 +92,7 @@ impl Trainer {
     /// finite.
     pub fn step(&mut self, rounding: Rounding) -> Result<std::result::Result<StepReport, f64>> {
         let before = self.batches.cursors();
-        let batches: Vec<Batch> =
-            (0..self.shape.batches).map(|_| self.batches.next(self.shape.batch_tokens)).collect();
+        let batches: Vec<Batch> = (0..self.shape.batches).map(|_| self.batches.next(self.shape.batch_tokens)).collect();
         let tokens: usize = batches.iter().map(|batch| batch.ids.len()).sum();
         let net = Net::new(&self.weights, &self.heads, rounding, true)?;
         let weight = 1.0 / tokens.max(1) as f32;

@@ -57,7 +57,8 @@ pub struct Weights {
 
 impl Weights {
     fn new(config: Config, mut fill: impl FnMut(TensorKind, u32, usize, &mut [f32])) -> Self {
-        let whole = WHOLE.into_iter().filter(|kinds| kinds.iter().all(|kind| config.has(*kind))).map(|kinds| (kinds, 0));
+        let whole =
+            WHOLE.into_iter().filter(|kinds| kinds.iter().all(|kind| config.has(*kind))).map(|kinds| (kinds, 0));
         let layers = (0..config.n_layers).flat_map(|layer| LAYER.into_iter().map(move |kinds| (kinds, layer)));
         let groups = whole
             .chain(layers)

@@ -403,8 +403,7 @@ mod tests {
                     let scores: Vec<f64> = (document.start..=t).map(|j| score(j).exp()).collect();
                     let total: f64 = scores.iter().sum();
                     for d in 0..hd {
-                        let value =
-                            |j: usize| f64::from(x[j * width + heads.q_dim() + heads.kv_dim() + kv * hd + d]);
+                        let value = |j: usize| f64::from(x[j * width + heads.q_dim() + heads.kv_dim() + kv * hd + d]);
                         let sum: f64 = scores.iter().zip(document.clone()).map(|(p, j)| p * value(j)).sum();
                         out.push(sum / total);
                     }

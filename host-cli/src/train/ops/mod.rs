@@ -136,10 +136,8 @@ mod tests {
             let mut x = x.to_vec();
             x[i] += by;
             let out = f(&Tensor::from_vec(x, shape, &Device::Cpu).unwrap()).unwrap();
-            let (out, weights): (Vec<f32>, Vec<f32>) = (
-                out.flatten_all().unwrap().to_vec1().unwrap(),
-                weights.flatten_all().unwrap().to_vec1().unwrap(),
-            );
+            let (out, weights): (Vec<f32>, Vec<f32>) =
+                (out.flatten_all().unwrap().to_vec1().unwrap(), weights.flatten_all().unwrap().to_vec1().unwrap());
             out.iter().zip(&weights).map(|(a, b)| f64::from(*a) * f64::from(*b)).sum::<f64>()
         };
         for i in (0..x.len()).step_by(x.len().div_ceil(64)) {
