@@ -12,5 +12,7 @@ mod ops;
 pub mod optimiser;
 pub mod run;
 pub mod settings;
+mod sources;
 pub mod trainer;
+mod watch;
 pub mod weights;

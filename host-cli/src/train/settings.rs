@@ -3,8 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use pipsqueak::kernels::Format;
 use serde::{Deserialize, Serialize};
 
+use super::weights::Rounding;
 use crate::{args::QuantName, failure::Failure};
 
 /// Declares the settings once: an optional flag, the same word in the file, and a default.
@@ -102,6 +104,12 @@ settings! {
 }
 
 impl Settings {
+    /// The formats that training looks through in the end, and that the image has.
+    pub fn rounding(&self) -> Rounding {
+        let layers = self.quant.format().unwrap_or(Format::F32);
+        Rounding { layers, head: self.head.format().unwrap_or(layers) }
+    }
+
     /// Whether each number makes sense by itself.
     pub fn check(&self) -> Result<(), Failure> {
         let fractions = [
