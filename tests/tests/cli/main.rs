@@ -256,6 +256,19 @@ fn wrong_words_end_with_2() {
 }
 
 #[test]
+fn without_a_model_the_box_tells_a_story() {
+    let story = run(&[]);
+    assert_eq!(story.status, 0, "{}", story.stderr);
+    assert!(story.stderr.contains("tokens, ") && story.stderr.contains("Try next"), "{}", story.stderr);
+    let text = story.text();
+    assert!(text.starts_with("Once upon a time") && text.len() > 300, "{text}");
+    assert_eq!(run(&["run", "-n", "450"]).text(), text);
+    assert_eq!(run(&["inspect", "--json"]).json()["name"], "stories");
+    let check = run(&["selftest"]);
+    assert!(check.status == 0 && check.stderr.contains("all checksums are right"), "{}", check.stderr);
+}
+
+#[test]
 fn wrong_files_end_with_1() {
     let folder = Folder::new("files");
     let fine = tiny_image(&folder, "tiny.pips", |_, _| {});
@@ -322,8 +335,6 @@ fn wrong_files_end_with_1() {
     run(&["run", &fine, "-p", &"word ".repeat(100)]).fails(1, &["tokens and the context 128"]);
     run(&["run", &fine, "-p", "one two three", "--ctx", "2"]).fails(1, &["context 2", "--ctx"]);
     run(&["logits", &fine, "--ids", &["1"; 129].join(","), "-o", &out]).fails(1, &["129", "128"]);
-    run(&["run"]).fails(1, &["no model yet"]);
-    run(&[]).fails(1, &["no model yet"]);
     let check = run(&["selftest", &flipped]);
     assert!(check.status == 1 && check.stdout.is_empty() && check.stderr.contains("w2 of layer 0"), "{check:?}");
     let left = folder.names();

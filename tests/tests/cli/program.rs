@@ -114,7 +114,7 @@ impl Run {
     }
 }
 
-/// Runs the program, with nothing on stdin and no model in the box.
+/// Runs the program, with nothing on stdin and no downloaded model.
 pub(crate) fn run(args: &[&str]) -> Run {
     command(args).stdin(Stdio::null()).output().expect("the program runs").into()
 }

@@ -37,7 +37,7 @@ pub(in super::super) struct Loss {
     gradient: Mutex<Vec<f32>>,
 }
 
-impl<'a> Loss {
+impl Loss {
     pub(in super::super) fn new(targets: Targets, weight: f32, scores: Arc<Mutex<Scores>>) -> Self {
         Self { targets, weight, scores, gradient: Mutex::default() }
     }
