@@ -1,0 +1,43 @@
+//! What the boards share. A board gives a [`Console`] and a [`Clock`]; the demos in `../demos` do the rest.
+#![no_std]
+
+pub mod clock;
+pub mod console;
+mod error;
+pub mod line_editor;
+pub mod region;
+pub mod report;
+pub mod selftest;
+pub mod settings;
+pub mod stack;
+pub mod story;
+
+#[cfg(feature = "cortex-m")]
+pub mod cortex_m;
+#[cfg(feature = "semihosting")]
+pub mod semihosting;
+
+pub use clock::Clock;
+pub use console::Console;
+pub use error::Error;
+pub use pipsqueak_kernels as kernels;
+pub use region::Region;
+
+/// A board under a demo: something to talk through and something to count with.
+#[derive(Debug)]
+pub struct Board<C, T> {
+    /// Where text goes and comes from.
+    pub console: C,
+    /// Counts instructions (under an emulator) or time.
+    pub clock: T,
+}
+
+/// Runs a demo, says how it ended, and leaves; what a board's `entry!` calls.
+pub fn run<C: Console, T: Clock>(mut board: Board<C, T>, demo: fn(&mut Board<C, T>) -> Result<(), Error>) -> ! {
+    stack::paint();
+    let result = demo(&mut board);
+    if let Err(error) = &result {
+        let _ = writeln!(board.console, "error: {error}");
+    }
+    board.console.exit(result.is_ok())
+}

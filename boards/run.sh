@@ -1,0 +1,57 @@
+#!/usr/bin/env bash
+# Builds a demo for a board and runs it under QEMU:
+#
+#   boards/run.sh mps2-an386 story                                  the model in the box tells its story
+#   boards/run.sh mps2-an386 story n=50 temp=80 Lily and Ben        settings, then a prompt
+#   boards/run.sh mps2-an386 repl                                   prompts as you type them
+#   boards/run.sh mps2-an386 flashed                                the model apart from the program (PIPSQUEAK_MODEL, or the box)
+#   boards/run.sh                                                   the boards and demos there are
+#
+# With rustup's library for the board's target where it is installed, else with Debian's Rust (rustc-web, cargo-web,
+# rust-web-src), which builds that library along.
+#
+#   PIPSQUEAK_MODEL        a packed model in place of the one in the box
+#   PIPSQUEAK_DEBIAN_RUST  1: Debian's Rust in any case
+#   PIPSQUEAK_CARGO        what cargo does, `run` if nothing else is said: `build` runs nothing
+set -euo pipefail
+boards=$(cd "$(dirname "$0")" && pwd)
+
+if [ $# -lt 2 ]; then
+    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p}' "$0"
+    for manifest in "$boards"/*/.cargo/config.toml; do
+        board=$(dirname "$(dirname "$manifest")")
+        echo "  $(basename "$board"): $(sed -n 's/.*name = "\([a-z_]*\)", path = "\.\.\/demos.*/\1/p' "$board/Cargo.toml" | tr '\n' ' ')"
+    done
+    exit 2
+fi
+board=$1 demo=$2
+shift 2
+cd "$boards/$board"
+target=$(sed -n 's/^target = "\(.*\)"/\1/p' .cargo/config.toml)
+
+if [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; then
+    cargo=(cargo)
+elif [ -x /usr/bin/cargo ] && [ -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/core" ]; then
+    # core is built as rustup's is: formatting a u64 in it has a bounds check that only full optimisation sees through.
+    cargo=(env RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 /usr/bin/cargo -Zbuild-std=core,alloc
+        --config 'profile.release.package.core.opt-level=3')
+    # Another compiler's work is not mixed with rustup's.
+    export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$boards/target}/debian
+else
+    echo "no Rust for $target: rustup target add $target, or Debian's rustc-web, cargo-web and rust-web-src" >&2
+    exit 1
+fi
+
+model=${PIPSQUEAK_MODEL:-$boards/../host-cli/box/stories.pips}
+case $model in /*) ;; *) model=$OLDPWD/$model ;; esac
+if [ "$demo" = flashed ]; then
+    # BOARD: lines of its lib.rs say where the model's flash is.
+    address=$(sed -n 's/.*Region::new(\(0x[0-9a-f_]*\),.*/\1/p' src/lib.rs | tr -d _)
+    export PIPSQUEAK_FLASH=${PIPSQUEAK_FLASH:-$model@$address}
+elif [ -n "${PIPSQUEAK_MODEL:-}" ]; then
+    export PIPSQUEAK_IMAGE=$model
+fi
+case ${PIPSQUEAK_CARGO:-run} in
+run) exec "${cargo[@]}" run --quiet --release --bin "$demo" -- "$@" ;;
+*) exec "${cargo[@]}" "$PIPSQUEAK_CARGO" --release --bin "$demo" ;;
+esac
