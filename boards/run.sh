@@ -44,8 +44,18 @@ fi
 
 model=${PIPSQUEAK_MODEL:-$boards/../host-cli/box/stories.pips}
 case $model in /*) ;; *) model=$OLDPWD/$model ;; esac
+# Where the board's kernels have a panel of their own, its .cargo/config.toml names the folder of the model packed for them.
+set=$(sed -n 's|.*target/models/\([a-z0-9]*\)/.*|\1|p' .cargo/config.toml)
+if [ -n "$set" ]; then
+    packed=$boards/target/models/$set/$(basename "$model")
+    if [ ! "$packed" -nt "$model" ]; then
+        mkdir -p "$(dirname "$packed")"
+        (cd "$boards/.." && cargo run --quiet --release -p pipsqueak-cli -- pack "$model" --quant keep --for "$set" -o "$packed")
+    fi
+    model=$packed
+fi
 if [ "$demo" = flashed ]; then
-    # BOARD: lines of its lib.rs say where the model's flash is.
+    # Region::new in its lib.rs says where the model's flash is.
     address=$(sed -n 's/.*Region::new(\(0x[0-9a-f_]*\),.*/\1/p' src/lib.rs | tr -d _)
     export PIPSQUEAK_FLASH=${PIPSQUEAK_FLASH:-$model@$address}
 elif [ -n "${PIPSQUEAK_MODEL:-}" ]; then

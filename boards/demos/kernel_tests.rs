@@ -32,7 +32,8 @@ fn demo(board: &mut Board) -> Result<(), Error> {
             let _ = writeln!(console, "{case}: {what}[{index}] is {got:#010x}, expected {expected:#010x}");
         }
     });
-    let _ = writeln!(console, "{}: {passed} tests passed, {failed} failed", board::KERNELS.name());
+    let _ = writeln!(console, "{passed} tests passed, {failed} failed");
+    let _ = writeln!(console, "stat kernels {}", board::KERNELS.name());
     stat(console, "stack", stack::used() as u64);
     if failed == 0 { Ok(()) } else { Err(Error::Tests { failed }) }
 }

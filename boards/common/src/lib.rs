@@ -12,8 +12,12 @@ pub mod settings;
 pub mod stack;
 pub mod story;
 
+#[cfg(target_arch = "aarch64")]
+pub mod aarch64;
 #[cfg(feature = "cortex-m")]
 pub mod cortex_m;
+#[cfg(feature = "riscv")]
+pub mod riscv;
 #[cfg(feature = "semihosting")]
 pub mod semihosting;
 

@@ -2,7 +2,7 @@
 #![no_std]
 
 pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry};
-use common::{Region, cortex_m::SysTick, semihosting::Semihosting};
+use common::{cortex_m::SysTick, semihosting::Semihosting};
 use pipsqueak::kernels::Scalar;
 
 /// BOARD: its name.
@@ -17,10 +17,6 @@ pub const CONTEXT: usize = 16;
 pub const ECHO: bool = false;
 /// BOARD: a tick of SysTick; the core runs at 16 MHz.
 const TICK_PICOSECONDS: u32 = 62_500;
-
-/// BOARD: the flash kept for a model apart from the program.
-// SAFETY: memory.x gives the linker the flash below, and nothing writes to it.
-pub const MODEL: Region = unsafe { Region::new(0x0003_0000, 64 << 10) };
 
 /// BOARD: changes the lamp; this one has none that anybody sees.
 pub fn toggle_lamp() {}
