@@ -19,7 +19,6 @@ impl SysTick {
         syst.enable_counter();
         Self(Ticks::new(MASK, picoseconds, 0))
     }
-
 }
 
 /// From now on SysTick interrupts every `ticks` of the core's clock. A clock that runs on it counts wrongly.
