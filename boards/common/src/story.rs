@@ -102,6 +102,10 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
     /// The prompt's tokens. In a function of its own, as its stack is not needed when the model works.
     #[inline(never)]
     fn encode(&mut self, vocab: Vocab<'_>, work: &mut Work) -> Result<usize, Error> {
+        let (got, max) = (self.settings.prompt.len(), PROMPT_BYTES);
+        if got > max {
+            return Err(Error::Prompt { got, max });
+        }
         let options = EncodeOptions { add_bos: vocab.add_bos(), parse_special: false };
         let mut encoder = Encoder::new(vocab, self.settings.prompt, options, &mut work.tokens, &mut work.merges)?;
         loop {
@@ -138,6 +142,18 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
 
     fn answer(&mut self, vocab: Vocab<'_>, began: u64) -> Result<(), Error> {
         let mut decoder = Decoder::continuing(vocab, false);
+        let result = self.talk(vocab, &mut decoder, began);
+        // An error has a line of its own.
+        decoder.flush(|text| self.board.console.write_str(text).unwrap_or(()));
+        let _ = writeln!(self.board.console);
+        result?;
+        if self.settings.ids {
+            let _ = writeln!(self.board.console, "logits {:08x}", self.logits.finish());
+        }
+        Ok(())
+    }
+
+    fn talk(&mut self, vocab: Vocab<'_>, decoder: &mut Decoder<'_>, began: u64) -> Result<(), Error> {
         let mut spent = 0;
         while self.report.tokens < self.settings.tokens {
             let before = self.board.clock.now();
@@ -164,11 +180,6 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
             spent += self.forward(id, Want::Last)?;
             self.report.tokens += 1;
             self.report.answer = spent;
-        }
-        decoder.flush(|text| self.board.console.write_str(text).unwrap_or(()));
-        let _ = writeln!(self.board.console);
-        if self.settings.ids {
-            let _ = writeln!(self.board.console, "logits {:08x}", self.logits.finish());
         }
         Ok(())
     }
