@@ -358,11 +358,17 @@ stage_boards() {
     for t in "${bare_targets[@]}" "${board_targets[@]}"; do
         rustup_has "$t" || debian_rust || { cannot "boards: no Rust for $t"; return 0; }
     done
+    for t in mps2-an386 microbit riscv32-virt aarch64-virt; do
+        # The model that a board's programs have in them must be there.
+        PIPSQUEAK_CARGO=clippy boards/run.sh $t kernel_tests
+    done
     build_program
     have_stories || true
     local log=$notes/boards
     PIPSQUEAK=$program PIPSQUEAK_DATA=$data tests/boards.sh "$target/boards" | tee "$log"
     sed 's/^/boards: /' "$log" >>"$notes/ran"
+    tests/firmware_doc.sh "$target/firmware-doc"
+    note "boards: what docs/firmware.md tells a new user to do works, and the board says what the page says"
     for table in sizes instructions; do
         if [ -n "${UPDATE:-}" ]; then
             cp "$target/boards/$table.txt" boards/

@@ -7,12 +7,9 @@
 #   boards/run.sh mps2-an386 flashed                                the model apart from the program (PIPSQUEAK_MODEL, or the box)
 #   boards/run.sh                                                   the boards and demos there are
 #
-# With rustup's library for the board's target where it is installed, else with Debian's Rust (rustc-web, cargo-web,
-# rust-web-src), which builds that library along.
-#
 #   PIPSQUEAK_MODEL        a packed model in place of the one in the box
-#   PIPSQUEAK_DEBIAN_RUST  1: Debian's Rust in any case
-#   PIPSQUEAK_CARGO        what cargo does, `run` if nothing else is said: `build` runs nothing
+#   PIPSQUEAK_DEBIAN_RUST  1: Debian's Rust, even where rustup has a library for the board; see cargo.sh
+#   PIPSQUEAK_CARGO        what cargo does: `run` if nothing else is said, `build` to run nothing, `clippy` for all demos
 set -euo pipefail
 boards=$(cd "$(dirname "$0")" && pwd)
 
@@ -29,18 +26,8 @@ shift 2
 cd "$boards/$board"
 target=$(sed -n 's/^target = "\(.*\)"/\1/p' .cargo/config.toml)
 
-if [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; then
-    cargo=(cargo)
-elif [ -x /usr/bin/cargo ] && [ -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/core" ]; then
-    # core is built as rustup's is: formatting a u64 in it has a bounds check that only full optimisation sees through.
-    cargo=(env RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 /usr/bin/cargo -Zbuild-std=core,alloc
-        --config 'profile.release.package.core.opt-level=3')
-    # Another compiler's work is not mixed with rustup's.
-    export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$boards/target}/debian
-else
-    echo "no Rust for $target: rustup target add $target, or Debian's rustc-web, cargo-web and rust-web-src" >&2
-    exit 1
-fi
+cargo=("$boards/cargo.sh" "$target")
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$boards/target}
 
 model=${PIPSQUEAK_MODEL:-$boards/../host-cli/box/stories.pips}
 case $model in /*) ;; *) model=$OLDPWD/$model ;; esac
@@ -63,5 +50,6 @@ elif [ -n "${PIPSQUEAK_MODEL:-}" ]; then
 fi
 case ${PIPSQUEAK_CARGO:-run} in
 run) exec "${cargo[@]}" run --quiet --release --bin "$demo" -- "$@" ;;
+clippy) exec "${cargo[@]}" clippy --quiet --release --bins -- -D warnings ;;
 *) exec "${cargo[@]}" "$PIPSQUEAK_CARGO" --release --bin "$demo" ;;
 esac

@@ -32,15 +32,7 @@ stat() { awk -v name="$1" '$2 == name { print $3 }' "$out/stats"; }
 # A demo's text is the committed one.
 same_text() { cmp "$out/text" "boards/demos/$1.out" || { diff "$out/text" "boards/demos/$1.out" | head -5 >&2; fail "$2 $1: another text"; }; }
 
-compiler_of() {
-    local target
-    target=$(sed -n 's/^target = "\(.*\)"/\1/p' "boards/$1/.cargo/config.toml")
-    if [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; then
-        echo "rustc-$(rustc --version | cut -d' ' -f2)"
-    else
-        echo "debian-$(/usr/bin/rustc --version | cut -d' ' -f2)"
-    fi
-}
+compiler_of() { boards/cargo.sh "$(sed -n 's/^target = "\(.*\)"/\1/p' "boards/$1/.cargo/config.toml")"; }
 
 # The program of a board's demo, as cargo has written it.
 program() {

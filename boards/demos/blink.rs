@@ -42,7 +42,7 @@ fn SysTick() {
     LATEST.store(LATEST.load(Relaxed).max(late), Relaxed);
     let count = INTERRUPTS.load(Relaxed).wrapping_add(1);
     INTERRUPTS.store(count, Relaxed);
-    if count % BLINK == 0 {
+    if count.is_multiple_of(BLINK) {
         CHANGES.store(CHANGES.load(Relaxed).wrapping_add(1), Relaxed);
         board::toggle_lamp();
     }
