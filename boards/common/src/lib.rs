@@ -20,6 +20,8 @@ pub mod cortex_m;
 pub mod riscv;
 #[cfg(feature = "semihosting")]
 pub mod semihosting;
+#[cfg(feature = "serial")]
+pub mod serial;
 
 pub use clock::Clock;
 pub use console::Console;

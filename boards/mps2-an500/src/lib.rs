@@ -1,8 +1,8 @@
 //! Arm MPS2 with the AN500 image: a Cortex-M7, as QEMU has it. 4 MB of flash, 4 MB of RAM.
 #![no_std]
 
-pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry};
 use common::{Region, cortex_m::SysTick, semihosting::Semihosting};
+pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry, semihosting::fail};
 use pipsqueak::kernels::Scalar;
 
 /// BOARD: its name.

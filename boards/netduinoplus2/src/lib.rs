@@ -1,8 +1,8 @@
 //! Netduino Plus 2: an STM32F405, a Cortex-M4F with 1 MB of flash and 192 KB of RAM, of which 64 KB (CCM) are left alone.
 #![no_std]
 
-pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry};
 use common::{Region, cortex_m::SysTick, semihosting::Semihosting};
+pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry, semihosting::fail};
 use pipsqueak::kernels::Scalar;
 
 /// BOARD: its name.
