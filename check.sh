@@ -21,6 +21,9 @@ data=${PIPSQUEAK_DATA:-../shared/data}
 [ ! -d "$data" ] || data=$(cd "$data" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pipsqueak
 target=${CARGO_TARGET_DIR:-$PWD/target}
+# Programs that cargo installs for the checks.
+tools=$cache/tools
+PATH=$PATH:$tools/bin
 case ${CI:-} in '' | false | 0) ci=no ;; *) ci=yes ;; esac
 # The tests ask for it too.
 if [ $ci = yes ]; then export CI; else unset CI; fi
@@ -101,6 +104,8 @@ stage_tools() {
         lld=$(basename "$(readlink /usr/bin/rust-lld)")
         DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -q -y --no-install-recommends "$lld"
     fi
+    # Reads the boards' logs.
+    has defmt-print || cargo install --quiet --root "$tools" --version 1.2.0 defmt-print || cannot "tools: defmt-print"
     note "tools: $(rustc --version); for cross targets $(cross_description)"
 }
 
@@ -367,6 +372,14 @@ stage_boards() {
     local log=$notes/boards
     PIPSQUEAK=$program PIPSQUEAK_DATA=$data tests/boards.sh "$target/boards" | tee "$log"
     sed 's/^/boards: /' "$log" >>"$notes/ran"
+    if has defmt-print; then
+        local said
+        said=$(PIPSQUEAK_LOG=1 boards/run.sh mps2-an386 story n=5 2>/dev/null)
+        grep -q '^INFO *a prompt of 5 tokens' <<<"$said" || { echo "no log: $said" >&2; return 1; }
+        note "boards: mps2-an386 logs through defmt; without the feature nothing of it is linked"
+    else
+        cannot "boards: logs through defmt: no defmt-print"
+    fi
     # No silicon here: that these build is all that can be said.
     for t in stm32f405 rp2350 nrf52840; do
         PIPSQUEAK_CARGO=build boards/run.sh $t story

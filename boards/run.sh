@@ -9,6 +9,8 @@
 #
 #   PIPSQUEAK_MODEL        a packed model in place of the one in the box
 #   PIPSQUEAK_DEBIAN_RUST  1: Debian's Rust, even where rustup has a library for the board; see cargo.sh
+#   PIPSQUEAK_LOG          1: with the feature defmt; text goes to standard error, and the log's lines, decoded by `defmt-print`
+#                          (cargo install defmt-print), to standard output; DEFMT_LOG says how much (default info)
 #   PIPSQUEAK_CARGO        what cargo does: `run` if nothing else is said, `build` to run nothing, `clippy` for all demos
 set -euo pipefail
 boards=$(cd "$(dirname "$0")" && pwd)
@@ -47,6 +49,15 @@ if [ "$demo" = flashed ]; then
     export PIPSQUEAK_FLASH=${PIPSQUEAK_FLASH:-$model@$address}
 elif [ -n "${PIPSQUEAK_MODEL:-}" ]; then
     export PIPSQUEAK_IMAGE=$model
+fi
+if [ -n "${PIPSQUEAK_LOG:-}" ]; then
+    # A folder of its own: other flags for the linker make everything anew.
+    export CARGO_TARGET_DIR=$CARGO_TARGET_DIR/log DEFMT_LOG=${DEFMT_LOG:-info}
+    logged=(--config "target.$target.rustflags=['-C', 'link-arg=-Tdefmt.x']" --features defmt --release --bin "$demo")
+    "${cargo[@]}" build --quiet "${logged[@]}"
+    program=$(find "$CARGO_TARGET_DIR" -path "*/$target/release/$demo" -type f)
+    "${cargo[@]}" run --quiet "${logged[@]}" -- "$@" | defmt-print -e "$program"
+    exit
 fi
 case ${PIPSQUEAK_CARGO:-run} in
 run) exec "${cargo[@]}" run --quiet --release --bin "$demo" -- "$@" ;;

@@ -70,7 +70,7 @@ measure_speed() {
 no_panic() {
     local symbols
     symbols=$(nm "$(program "$1" "$2")" | awk '{ print $NF }')
-    if grep -E '9panicking|__rust_alloc|__rg_alloc|__rdl_alloc|5alloc' <<<"$symbols"; then fail "$1 $2 links these"; fi
+    if grep -E '9panicking|__rust_alloc|__rg_alloc|__rdl_alloc|5alloc|5defmt' <<<"$symbols"; then fail "$1 $2 links these"; fi
     # The reader is at work.
     grep -q 9pipsqueak <<<"$symbols" || fail "nm finds nothing in $1 $2"
 }

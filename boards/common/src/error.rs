@@ -11,6 +11,7 @@ use pipsqueak::{
 
 /// Why a demo ended early.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Error {
     /// The model was refused.
     Image(ImageError),

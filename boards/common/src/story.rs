@@ -52,7 +52,9 @@ pub fn perform<K: Kernels, C: Console, T: Clock>(
     let team = Team::alone();
     let Memory { plan, scratch, kv, work } = memory;
     let mut session = Session::new(image, kernels, &team, plan, scratch, kv)?;
+    log!("session with {}", *plan);
     let report = tell(&mut session, board, settings, work)?;
+    log!("{}", report);
     report.write(&mut board.console);
     Ok(())
 }
@@ -116,6 +118,7 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
                 break;
             }
         }
+        log!("a prompt of {} tokens", encoder.len());
         self.report.prompt = encoder.len();
         Ok(encoder.len())
     }

@@ -3,6 +3,8 @@
 
 use common::{Region, cortex_m::SysTick, semihosting::Semihosting};
 pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry, semihosting::fail};
+#[cfg(feature = "defmt")]
+use defmt_semihosting as _;
 use pipsqueak::kernels::Scalar;
 
 /// BOARD: its name.
