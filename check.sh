@@ -381,10 +381,10 @@ stage_boards() {
         cannot "boards: logs through defmt: no defmt-print"
     fi
     # No silicon here: that these build is all that can be said.
-    for t in stm32f405 rp2350 nrf52840; do
+    for t in stm32f405 stm32h743 rp2350 nrf52840 esp32c3; do
         PIPSQUEAK_CARGO=build boards/run.sh $t story
     done
-    note "boards: stm32f405, rp2350 and nrf52840 build; not run, as nothing here has these chips"
+    note "boards: stm32f405, stm32h743, rp2350, nrf52840 and esp32c3 build; not run, as nothing here has these chips"
     tests/firmware_doc.sh "$target/firmware-doc"
     note "boards: what docs/firmware.md tells a new user to do works, and the board says what the page says"
     for table in sizes instructions; do

@@ -53,7 +53,7 @@ pub const ALL: &[Board] = &[
     board("aarch64-virt", "Cortex-A53", 16384, 16384, "neon"),
     board("stm32f405", "Cortex-M4F", 1024, 128, "scalar"),
     board("nrf52840", "Cortex-M4F", 1024, 256, "scalar"),
-    board("stm32h7", "Cortex-M7", 2048, 512, "scalar"),
+    board("stm32h743", "Cortex-M7", 2048, 512, "scalar"),
     board("rp2350", "Cortex-M33", 4096, 520, "scalar"),
     board("esp32c3", "RV32IMC", 4096, 400, "scalar"),
 ];
