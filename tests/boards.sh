@@ -109,7 +109,7 @@ refuses() {
 
 # A byte of the model's $1 with one bit flipped. Between the tensors there is padding, in which it changes nothing.
 flip() {
-    python3 - "$box" "$out/flipped.pips" "$1" <<'PYTHON'
+    python3 - "$out/own.pips" "$out/flipped.pips" "$1" <<'PYTHON'
 import sys
 data = bytearray(open(sys.argv[1], "rb").read())
 at = int(sys.argv[3])
@@ -120,26 +120,28 @@ PYTHON
 
 bad_images() {
     local bad_board=netduinoplus2 at=0x08080000 len i
-    len=$(wc -c <"$box")
+    # The model for this board's kernels.
+    "$PIPSQUEAK" pack "$box" --quant keep --for "$bad_board" -o "$out/own.pips" 2>/dev/null
+    len=$(wc -c <"$out/own.pips")
     export PIPSQUEAK_FLASH
     PIPSQUEAK_FLASH=$out/flipped.pips@$at
     for ((i = 0; i < 256; i += 17)); do flip $i; refuses "bit of byte $i flipped" ""; done
     for ((i = 1; i < 40; i++)); do flip $((i * len / 40)); refuses "bit of byte $((i * len / 40)) flipped" "CRC-32"; done
-    head -c 100000 "$box" >"$out/cut.pips"
+    head -c 100000 "$out/own.pips" >"$out/cut.pips"
     PIPSQUEAK_FLASH=$out/cut.pips@$at
     refuses "cut to 100000 bytes" "CRC-32"
-    head -c 600 "$box" >"$out/cut.pips"
+    head -c 600 "$out/own.pips" >"$out/cut.pips"
     refuses "cut to 600 bytes" "CRC-32"
     echo >"$out/cut.pips"
     refuses "no model at all" "not a Pipsqueak image"
     # Longer than the flash that is kept for it.
     python3 -c 'import sys; d = bytearray(open(sys.argv[1], "rb").read()); d[8:16] = (1 << 20).to_bytes(8, "little")
-import zlib; d[252:256] = zlib.crc32(d[:252]).to_bytes(4, "little"); open(sys.argv[2], "wb").write(d)' "$box" "$out/cut.pips"
+import zlib; d[252:256] = zlib.crc32(d[:252]).to_bytes(4, "little"); open(sys.argv[2], "wb").write(d)' "$out/own.pips" "$out/cut.pips"
     refuses "longer than its flash" "image has 524288 bytes and needs 1048576"
     "$PIPSQUEAK" pack "$box" --quant keep --for neon -o "$out/other.pips" 2>/dev/null
     PIPSQUEAK_FLASH=$out/other.pips@$at
     refuses "packed for NEON" "packed for other kernels"
-    PIPSQUEAK_FLASH=$box@$at
+    PIPSQUEAK_FLASH=$out/own.pips@$at
     refuses "too small a buffer" "114688 are set aside: short by" ctx=512
     refuses "a prompt too long" "the prompt has 105 bytes, at most 100 are taken" "$(printf 'fifteen letters%.0s' 1 2 3 4 5 6 7)"
     refuses "a prompt longer than the context" "do not fit the context of 3" ctx=3
