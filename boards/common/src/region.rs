@@ -42,8 +42,9 @@ pub fn checked<'a, K: Kernels>(bytes: &'a [u8], kernels: &K) -> Result<Image<'a>
     image.verify()?;
     for entry in image.entries() {
         let (kind, got, need) = (entry.kind, entry.panel, kernels.panel(entry.format));
-        // Vectors have one row, and the embedding is read row by row.
-        if !kind.is_vector() && kind != TensorKind::TokenEmbedding && got != need {
+        // Vectors have one row, and an embedding that is not the head too is only read row by row.
+        let rows_alone = kind.is_vector() || (kind == TensorKind::TokenEmbedding && !image.config().tied_head);
+        if !rows_alone && got != need {
             return Err(Error::Foreign { kind, got, need });
         }
     }
