@@ -19,22 +19,24 @@ pub struct Board {
     pub panel: Panel,
 }
 
-const fn board(name: &'static str, core: &'static str, flash_kib: usize, ram_kib: usize) -> Board {
-    Board { name, core, flash_kib, ram_kib, panel: Panel::R1 }
+const fn board(name: &'static str, core: &'static str, flash_kib: usize, ram_kib: usize, panel: Panel) -> Board {
+    Board { name, core, flash_kib, ram_kib, panel }
 }
 
 /// Known boards.
 pub const ALL: &[Board] = &[
-    board("microbit", "Cortex-M0", 256, 16),
-    board("lm3s6965evb", "Cortex-M3", 256, 64),
-    board("netduinoplus2", "Cortex-M4F", 1024, 128),
-    board("nrf52840", "Cortex-M4F", 1024, 256),
-    board("stm32f405", "Cortex-M4F", 1024, 128),
-    board("rp2350", "Cortex-M33", 4096, 520),
-    board("stm32h7", "Cortex-M7", 2048, 512),
-    board("esp32c3", "RV32IMC", 4096, 400),
-    board("mps2-an386", "Cortex-M4F", 4096, 4096),
-    board("mps3-an547", "Cortex-M55", 4096, 4096),
+    board("microbit", "Cortex-M0", 256, 16, Panel::R1),
+    board("lm3s6965evb", "Cortex-M3", 256, 64, Panel::R1),
+    board("netduinoplus2", "Cortex-M4F", 1024, 128, Panel::D4),
+    board("nrf52840", "Cortex-M4F", 1024, 256, Panel::D4),
+    board("stm32f405", "Cortex-M4F", 1024, 128, Panel::D4),
+    board("rp2350", "Cortex-M33", 4096, 520, Panel::D4),
+    board("stm32h7", "Cortex-M7", 2048, 512, Panel::D4),
+    board("esp32c3", "RV32IMC", 4096, 400, Panel::R1),
+    board("mps2-an386", "Cortex-M4F", 4096, 4096, Panel::D4),
+    board("mps2-an500", "Cortex-M7", 4096, 4096, Panel::D4),
+    board("mps2-an505", "Cortex-M33", 4096, 4096, Panel::D4),
+    board("mps3-an547", "Cortex-M55", 4096, 4096, Panel::H8),
 ];
 
 /// Positions planned for when nothing else is said.
