@@ -11,7 +11,9 @@ compile_error!("weights are read in place and are little-endian");
 compile_error!("x87 arithmetic keeps extra bits, so results would differ; build for a target with SSE2");
 
 #[cfg(all(target_arch = "arm", not(target_abi = "eabihf"), any(feature = "dsp", feature = "helium")))]
-compile_error!("the kernel sets `dsp` and `helium` use the floating-point unit: build for a target whose name ends in eabihf");
+compile_error!(
+    "the kernel sets `dsp` and `helium` use the floating-point unit: build for a target whose name ends in eabihf"
+);
 
 pub mod acts;
 pub mod arch;

@@ -18,13 +18,8 @@ pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
 };
 
 /// Every kernel set of every architecture with its panel for quantised matrices, to pack images for other machines.
-pub const EVERYWHERE: [(&str, Panel); 5] = [
-    ("scalar", Panel::R1),
-    ("neon", Panel::R4),
-    ("avx2", Panel::R8),
-    ("dsp", Panel::D4),
-    ("helium", Panel::H8),
-];
+pub const EVERYWHERE: [(&str, Panel); 5] =
+    [("scalar", Panel::R1), ("neon", Panel::R4), ("avx2", Panel::R8), ("dsp", Panel::D4), ("helium", Panel::H8)];
 
 /// The panel of the set called `name`, of whatever architecture.
 pub fn panel_of(name: &str) -> Option<Panel> {

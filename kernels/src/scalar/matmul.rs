@@ -46,7 +46,8 @@ fn row_dot(w: &Matrix<'_>, row: usize, act: &ActRow<'_>) -> f32 {
     for (b, ((q, ad), asum)) in act.q.as_chunks::<BLOCK>().0.iter().zip(act.scale).zip(act.sum).enumerate() {
         let Some(block) = w.block(row, b) else { break };
         let [d, m] = block.scales.map(f16_to_f32);
-        let dot = |level: fn(u8) -> i32| q.iter().zip(block.codes).map(|(q, code)| *q as i32 * level(code)).sum::<i32>();
+        let dot =
+            |level: fn(u8) -> i32| q.iter().zip(block.codes).map(|(q, code)| *q as i32 * level(code)).sum::<i32>();
         match w.format() {
             Format::Q8 => acc += (d * ad) * dot(|code| code.cast_signed() as i32) as f32,
             Format::Q4 => acc += (d * ad) * dot(|code| code as i32 - 8) as f32,
