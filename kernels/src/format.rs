@@ -186,7 +186,7 @@ impl Panel {
     pub(crate) const fn place(self, format: Format, r: usize, i: usize) -> Place {
         match (self, format) {
             (Self::D4, Format::Q8) => {
-                Place { byte: i / 4 * 16 + r * 4 + i % 4, shift: 0, flip: if i % 2 == 0 { 0x80 } else { 0 } }
+                Place { byte: i / 4 * 16 + r * 4 + i % 4, shift: 0, flip: if i & 1 == 0 { 0x80 } else { 0 } }
             }
             (Self::D4, _) => {
                 // Columns 0, 1, 4, 5 and 2, 3, 6, 7: bits 1 and 2 of the column change places.
@@ -195,7 +195,7 @@ impl Panel {
                 Place { byte: i / 8 * 16 + r * 4 + nibble / 2, shift: nibble as u32 % 2 * 4, flip }
             }
             (_, Format::Q8) => Place { byte: r * 32 + i, shift: 0, flip: 0 },
-            _ => Place { byte: r / 2 * 32 + i, shift: r as u32 % 2 * 4, flip: if r % 2 == 0 { 0 } else { 8 } },
+            _ => Place { byte: r / 2 * 32 + i, shift: r as u32 % 2 * 4, flip: if r & 1 == 0 { 0 } else { 8 } },
         }
     }
 }

@@ -19,8 +19,7 @@
 
 use core::{arch::global_asm, mem::MaybeUninit, ops::Range};
 
-use super::instructions::{smlad, ssub16, sxtb16, sxtb16_ror8};
-use crate::{BLOCK, Format, Input, Matrix, Panel, Store, Tile, acts::ActRow, scalar};
+use crate::{BLOCK, Format, Input, Matrix, Panel, Store, Tile, acts::ActRow, scalar, slice::part};
 
 /// Rows of the panel this set reads.
 const R: usize = 4;
@@ -37,29 +36,48 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
     if !matches!(w.panel(), Panel::D4) || blocks == 0 {
         return scalar::matmul(w, panels, x, out, store);
     }
-    let panels = panels.start..panels.end.min(w.panels());
+    let routines = match w.format() {
+        Format::Q8 => {
+            Routines { prepare: pipsqueak_dsp_prepare_q8, dots: pipsqueak_dsp_q8, scales: R, payload: 32 * R }
+        }
+        Format::Q4 => {
+            Routines { prepare: pipsqueak_dsp_prepare_q4, dots: pipsqueak_dsp_q4, scales: R, payload: 16 * R }
+        }
+        _ => Routines { prepare: pipsqueak_dsp_prepare_q4m, dots: pipsqueak_dsp_q4m, scales: 2 * R, payload: 16 * R },
+    };
+    let weights = w.from_panel(panels.start);
     for t in 0..out.tokens().min(x.tokens) {
-        let act = x.acts.row(t);
+        let (act, out) = (x.acts.row(t), out.row(t));
         if blocks <= CHUNK {
-            whole_rows(w, panels.clone(), &act, out.row(t), store);
+            whole_rows(&routines, weights, blocks, &act, out, store);
         } else {
-            long_rows(w, panels.clone(), &act, out.row(t), store);
+            long_rows(&routines, weights, blocks, &act, out, store);
         }
     }
 }
 
+/// Scales and payload, block behind block.
+type Weights<'a> = (&'a [u16], &'a [u8]);
+
 /// Rows whose activations are prepared as one.
-fn whole_rows(w: &Matrix<'_>, panels: Range<usize>, act: &ActRow<'_>, out: &mut [f32], store: Store) {
-    let mut stream = Stream::new();
-    stream.prepare(w.format(), act, 0..w.blocks());
+fn whole_rows(
+    routines: &Routines,
+    (scales, payload): Weights<'_>,
+    blocks: usize,
+    act: &ActRow<'_>,
+    out: &mut [f32],
+    store: Store,
+) {
+    let mut words = MaybeUninit::uninit();
+    let mut stream = Stream { words: &mut words, blocks: 0 };
+    routines.prepare(&mut stream, act, 0, blocks);
     let (fours, rest) = out.as_chunks_mut::<R>();
-    let full = fours.len().min(panels.len());
-    let fours = fours.get_mut(..full).unwrap_or(&mut []);
-    dots(w, panels.start, 0, &stream, &[0.0; R], fours, store);
+    let done = fours.len() * blocks;
+    routines.dots((scales, payload), &stream, &[0.0; R], fours, store);
     // The last rows of the matrix, fewer than a panel.
-    if full < panels.len() && !rest.is_empty() {
+    if !rest.is_empty() {
         let mut last = [[0.0; R]];
-        dots(w, panels.start + full, 0, &stream, &[0.0; R], &mut last, Store::Set);
+        routines.dots(routines.skip((scales, payload), done), &stream, &[0.0; R], &mut last, Store::Set);
         for (out, product) in rest.iter_mut().zip(last.as_flattened()) {
             store.put(out, *product);
         }
@@ -67,18 +85,25 @@ fn whole_rows(w: &Matrix<'_>, panels: Range<usize>, act: &ActRow<'_>, out: &mut 
 }
 
 /// Rows longer than a chunk: the sums of a group of panels wait in memory from one chunk to the next.
-fn long_rows(w: &Matrix<'_>, panels: Range<usize>, act: &ActRow<'_>, out: &mut [f32], store: Store) {
-    let blocks = w.blocks();
-    let mut stream = Stream::new();
+fn long_rows(
+    routines: &Routines,
+    weights: Weights<'_>,
+    blocks: usize,
+    act: &ActRow<'_>,
+    out: &mut [f32],
+    store: Store,
+) {
+    let mut words = MaybeUninit::uninit();
+    let mut stream = Stream { words: &mut words, blocks: 0 };
     for (group, out) in out.chunks_mut(GROUP * R).enumerate() {
-        let first = panels.start.saturating_add(group * GROUP);
         let mut sums = [[0.0; R]; GROUP];
+        let sums = sums.get_mut(..out.len().div_ceil(R)).unwrap_or(&mut []);
         for start in (0..blocks).step_by(CHUNK) {
-            stream.prepare(w.format(), act, start..blocks.min(start + CHUNK));
-            let last = panels.end.saturating_sub(first);
-            for (p, sum) in sums.iter_mut().enumerate().take(last) {
+            routines.prepare(&mut stream, act, start, CHUNK.min(blocks - start));
+            for (p, sum) in sums.iter_mut().enumerate() {
+                let weights = routines.skip(weights, (group * GROUP + p) * blocks + start);
                 let so_far = *sum;
-                dots(w, first + p, start, &stream, &so_far, core::slice::from_mut(sum), Store::Set);
+                routines.dots(weights, &stream, &so_far, core::slice::from_mut(sum), Store::Set);
             }
         }
         for (out, sum) in out.iter_mut().zip(sums.as_flattened()) {
@@ -92,122 +117,88 @@ fn long_rows(w: &Matrix<'_>, panels: Range<usize>, act: &ActRow<'_>, out: &mut [
 /// Q8: correction, scale, then for each four columns the pairs `ao` and `256 ae - ao`. Q4 and Q4M: correction, scale (and
 /// the scale times the sum for Q4M), then for each eight columns the pairs `a3`, `16 a2 - a3`, `256 a1 - a3` and `256 a0 -
 /// a2`.
-struct Stream {
-    words: [MaybeUninit<u32>; CHUNK * RECORD],
+struct Stream<'a> {
+    words: &'a mut MaybeUninit<[u32; CHUNK * RECORD]>,
     blocks: usize,
 }
 
-impl Stream {
-    fn new() -> Self {
-        Self { words: [MaybeUninit::uninit(); _], blocks: 0 }
-    }
+/// One format's assembly, and its steps from block to block.
+struct Routines {
+    prepare: Prepare,
+    dots: Dots,
+    /// Halves.
+    scales: usize,
+    /// Bytes.
+    payload: usize,
+}
 
-    /// Prepares the blocks `range` of `act`, at most [`CHUNK`].
-    #[inline(never)]
-    fn prepare(&mut self, format: Format, act: &ActRow<'_>, range: Range<usize>) {
-        let mut words = self.words.iter_mut();
-        let mut blocks = 0;
-        let q = act.q.as_chunks::<BLOCK>().0.get(range.clone()).unwrap_or(&[]);
-        let scale = act.scale.get(range.clone()).unwrap_or(&[]);
-        let sum = act.sum.get(range).unwrap_or(&[]);
-        for ((q, scale), sum) in q.iter().zip(scale).zip(sum).take(CHUNK) {
-            let (Some(correction), Some(ad)) = (words.next(), words.next()) else { break };
-            ad.write(scale.to_bits());
-            if matches!(format, Format::Q8) {
-                correction.write(bytes(q, &mut words).wrapping_mul(-128 << 8).cast_unsigned());
-            } else {
-                let minimum = matches!(format, Format::Q4M);
-                if minimum && let Some(offset) = words.next() {
-                    offset.write((scale * *sum as f32).to_bits());
-                }
-                let upper = nibbles(q, &mut words);
-                // Q4 takes 8 off every code; the uppermost nibbles have it off already, and Q4M wants it back.
-                let extra = if minimum { upper } else { upper - sum };
-                correction.write(extra.wrapping_mul(8 << 12).cast_unsigned());
+impl Routines {
+    /// Prepares `count` blocks of `act` from `start` on, at most [`CHUNK`]; none if `act` is shorter.
+    #[inline(always)]
+    fn prepare(&self, stream: &mut Stream<'_>, act: &ActRow<'_>, start: usize, count: usize) {
+        let q = part(act.q.as_chunks::<BLOCK>().0, start, count);
+        let (scale, sum) = (part(act.scale, start, count), part(act.sum, start, count));
+        stream.blocks = q.len().min(scale.len()).min(sum.len()).min(CHUNK);
+        if stream.blocks > 0 {
+            // SAFETY: the slices have so many elements, and `words` room for `CHUNK` records of at most `RECORD` words.
+            // The feature `dsp` promises the instructions.
+            unsafe {
+                (self.prepare)(
+                    q.as_ptr(),
+                    stream.words.as_mut_ptr().cast(),
+                    scale.as_ptr(),
+                    stream.blocks,
+                    sum.as_ptr(),
+                );
             }
-            blocks += 1;
-        }
-        self.blocks = blocks;
-    }
-}
-
-/// Writes the pairs of a Q8 block; returns the sum of its even columns.
-#[inline(always)]
-fn bytes<'a>(q: &[i8; BLOCK], words: &mut impl Iterator<Item = &'a mut MaybeUninit<u32>>) -> i32 {
-    let mut sum = 0;
-    for q in q.as_chunks::<4>().0 {
-        let q = u32::from_le_bytes(q.map(i8::cast_unsigned));
-        let (even, odd) = (sxtb16(q), sxtb16_ror8(q));
-        sum = smlad(even, 0x0001_0001, sum);
-        let pairs = [odd, ssub16(q << 8 & 0xff00_ff00, odd)];
-        for (pair, word) in pairs.into_iter().zip(&mut *words) {
-            word.write(pair);
         }
     }
-    sum
-}
 
-/// Writes the pairs of a Q4 block; returns the sum of the columns whose nibbles are uppermost.
-#[inline(always)]
-fn nibbles<'a>(q: &[i8; BLOCK], words: &mut impl Iterator<Item = &'a mut MaybeUninit<u32>>) -> i32 {
-    let mut sum = 0;
-    for q in q.as_chunks::<8>().0 {
-        let [low, high] = *q.as_chunks::<4>().0 else { continue };
-        let [low, high] = [low, high].map(|q| u32::from_le_bytes(q.map(i8::cast_unsigned)));
-        let (a2, a3) = (sxtb16(high), sxtb16_ror8(high));
-        sum = smlad(a3, 0x0001_0001, sum);
-        let times_16 = |pair: u32| (pair & 0x0fff_0fff) << 4;
-        let pairs = [a3, ssub16(times_16(a2), a3), ssub16(low & 0xff00_ff00, a3), ssub16(low << 8 & 0xff00_ff00, a2)];
-        for (pair, word) in pairs.into_iter().zip(&mut *words) {
-            word.write(pair);
+    /// What follows after `blocks` blocks of a panel.
+    #[inline(always)]
+    fn skip<'a>(&self, (scales, payload): Weights<'a>, blocks: usize) -> Weights<'a> {
+        let scales = scales.get(blocks.saturating_mul(self.scales)..).unwrap_or(&[]);
+        (scales, payload.get(blocks.saturating_mul(self.payload)..).unwrap_or(&[]))
+    }
+
+    /// The products of consecutive panels, each of as many blocks as `stream` holds, one to each element of `out`; `from`
+    /// is what a row's sum begins with, 0 or the sum of the blocks before.
+    #[inline(always)]
+    fn dots(&self, weights: Weights<'_>, stream: &Stream<'_>, from: &[f32; R], out: &mut [[f32; R]], store: Store) {
+        let (scales, payload) = weights;
+        let (blocks, panels) = (stream.blocks, out.len());
+        let count = blocks.saturating_mul(panels);
+        let there =
+            count.saturating_mul(self.scales) <= scales.len() && count.saturating_mul(self.payload) <= payload.len();
+        if count == 0 || !there {
+            debug_assert!(panels == 0, "{panels} panels of {blocks} blocks in {} bytes", payload.len());
+            return;
+        }
+        // SAFETY: `scales` and `payload` hold `count` blocks, and `stream` that many records of this format, as its maker
+        // saw to. `from` and `out` are floats by fours. The feature `dsp` promises the instructions.
+        unsafe {
+            (self.dots)(
+                payload.as_ptr(),
+                scales.as_ptr(),
+                stream.words.as_ptr().cast(),
+                blocks,
+                out.as_mut_ptr(),
+                panels,
+                from,
+                matches!(store, Store::Add) as usize,
+            );
         }
     }
-    sum
 }
 
-/// The products of panels from `first` on, blocks from `start` on, one panel to each element of `out`; `from` is what a
-/// row's sum begins with, 0 or the sum of the blocks before.
-fn dots(
-    w: &Matrix<'_>,
-    first: usize,
-    start: usize,
-    stream: &Stream,
-    from: &[f32; R],
-    out: &mut [[f32; R]],
-    store: Store,
-) {
-    let (format, blocks, panels) = (w.format(), stream.blocks, out.len());
-    // Several panels follow each other without a gap only when whole rows are taken.
-    let whole = start == 0 && blocks == w.blocks();
-    let inside = start.checked_add(blocks).is_some_and(|end| end <= w.blocks()) && (whole || panels == 1);
-    let exist = first.checked_add(panels).is_some_and(|end| end <= w.panels());
-    if blocks == 0 || panels == 0 || !inside || !exist {
-        debug_assert!(panels == 0, "panels {first} + {panels}, blocks {start} + {blocks}");
-        return;
-    }
-    let kernel: Kernel = match format {
-        Format::Q8 => pipsqueak_dsp_q8,
-        Format::Q4 => pipsqueak_dsp_q4,
-        _ => pipsqueak_dsp_q4m,
-    };
-    // SAFETY: `panels` panels from `first` on exist, and in each `blocks` blocks from `start` on, as was just checked, and
-    // a matrix proved its size when it was made. `stream` holds `blocks` records of this format. `from` and `out` are
-    // floats by fours. The feature `dsp` promises the instructions.
-    unsafe {
-        kernel(
-            w.panel_payload(first).as_ptr().add(start * R * format.block_payload()),
-            w.panel_scales(first).as_ptr().add(start * R * format.block_scales()),
-            stream.words.as_ptr().cast(),
-            blocks,
-            out.as_mut_ptr(),
-            panels,
-            from,
-            matches!(store, Store::Add) as usize,
-        );
-    }
-}
+/// Writes `blocks` records of [`Stream`] for a format.
+///
+/// # Safety
+/// * `q`, `scale` and `sum` are `blocks` elements; `words` has room for the records; `blocks` is not 0.
+type Prepare =
+    unsafe extern "C" fn(q: *const [i8; BLOCK], words: *mut u32, scale: *const f32, blocks: usize, sum: *const i32);
 
-/// One of the kernels below. They follow the procedure call standard.
+/// The products of `panels` panels.
 ///
 /// # Safety
 /// * `payload`, `scales`: `panels` panels of `blocks` blocks of the kernel's format in [`Panel::D4`], panel behind panel.
@@ -215,7 +206,7 @@ fn dots(
 /// * `out`: `panels` times four floats, which are written, or added to when `add` is not 0.
 /// * `from`: four floats, with which the sums of every panel begin.
 /// * Neither `blocks` nor `panels` is 0. Pointers are aligned to their types, `payload` to four bytes.
-type Kernel = unsafe extern "C" fn(
+type Dots = unsafe extern "C" fn(
     payload: *const u8,
     scales: *const u16,
     stream: *const u32,
@@ -227,24 +218,140 @@ type Kernel = unsafe extern "C" fn(
 );
 
 macro_rules! declare {
-    ($($name:ident)+) => {
+    ($prepare:ident $dots:ident) => {
         unsafe extern "C" {
-            $(
-                fn $name(
-                    payload: *const u8,
-                    scales: *const u16,
-                    stream: *const u32,
-                    blocks: usize,
-                    out: *mut [f32; R],
-                    panels: usize,
-                    from: *const [f32; R],
-                    add: usize,
-                );
-            )+
+            fn $prepare(q: *const [i8; BLOCK], words: *mut u32, scale: *const f32, blocks: usize, sum: *const i32);
+            fn $dots(
+                payload: *const u8,
+                scales: *const u16,
+                stream: *const u32,
+                blocks: usize,
+                out: *mut [f32; R],
+                panels: usize,
+                from: *const [f32; R],
+                add: usize,
+            );
         }
     };
 }
-declare! { pipsqueak_dsp_q8 pipsqueak_dsp_q4 pipsqueak_dsp_q4m }
+declare! { pipsqueak_dsp_prepare_q8 pipsqueak_dsp_q8 }
+declare! { pipsqueak_dsp_prepare_q4 pipsqueak_dsp_q4 }
+declare! { pipsqueak_dsp_prepare_q4m pipsqueak_dsp_q4m }
+
+// r0 q, r1 words, r2 scale, r3 blocks left, r4 sum; r11 and r12 masks, lr ones.
+global_asm!(
+    r#"
+    .syntax unified
+    .cpu cortex-m33
+
+    .section .text.pipsqueak_dsp_prepare_q8, "ax", %progbits
+    .p2align 2
+    .global pipsqueak_dsp_prepare_q8
+    .type pipsqueak_dsp_prepare_q8, %function
+    .thumb_func
+pipsqueak_dsp_prepare_q8:
+    push {r4-r7, lr}
+    mov r12, #0xff00ff00
+    mov lr, #0x00010001
+1:  ldr r7, [r2], #4
+    str r7, [r1, #4]
+    add r1, r1, #8
+    movs r7, #0
+    .rept 8
+    ldr r4, [r0], #4
+    sxtb16 r5, r4, ror #8
+    and r6, r12, r4, lsl #8
+    smlad r7, r6, lr, r7
+    ssub16 r6, r6, r5
+    strd r5, r6, [r1], #8
+    .endr
+    @ Even columns, stored plus 128, are multiplied by 256; so is the sum in r7.
+    rsb r7, r7, #0
+    lsl r7, r7, #7
+    str r7, [r1, #-72]
+    subs r3, r3, #1
+    bne 1b
+    pop {r4-r7, pc}
+
+    @ Eight columns: r5 = a3, r6 = 16 a2 - a3, r7 = 256 a1 - a3, r8 = 256 a0 - a2; r10 += a3.
+    .macro pipsqueak_dsp_prepare_nibbles
+    ldrd r7, r9, [r0], #8
+    sxtb16 r5, r9, ror #8
+    sxtb16 r9, r9
+    smlad r10, r5, lr, r10
+    and r6, r9, r11
+    lsl r6, r6, #4
+    ssub16 r6, r6, r5
+    and r8, r12, r7, lsl #8
+    ssub16 r8, r8, r9
+    and r7, r7, r12
+    ssub16 r7, r7, r5
+    stmia r1!, {r5-r8}
+    .endm
+
+    .macro pipsqueak_dsp_prepare_masks
+    mvn r11, #0xf000f000
+    mov r12, #0xff00ff00
+    mov lr, #0x00010001
+    .endm
+
+    .section .text.pipsqueak_dsp_prepare_q4, "ax", %progbits
+    .p2align 2
+    .global pipsqueak_dsp_prepare_q4
+    .type pipsqueak_dsp_prepare_q4, %function
+    .thumb_func
+pipsqueak_dsp_prepare_q4:
+    push {r4-r11, lr}
+    ldr r4, [sp, #36]
+    pipsqueak_dsp_prepare_masks
+1:  ldr r5, [r2], #4
+    str r5, [r1, #4]
+    add r1, r1, #8
+    @ 8 off every code; the uppermost nibbles have it off already.
+    ldr r10, [r4], #4
+    rsb r10, r10, #0
+    .rept 4
+    pipsqueak_dsp_prepare_nibbles
+    .endr
+    lsl r10, r10, #15
+    str r10, [r1, #-72]
+    subs r3, r3, #1
+    bne 1b
+    pop {r4-r11, pc}
+
+    .section .text.pipsqueak_dsp_prepare_q4m, "ax", %progbits
+    .p2align 2
+    .global pipsqueak_dsp_prepare_q4m
+    .type pipsqueak_dsp_prepare_q4m, %function
+    .thumb_func
+pipsqueak_dsp_prepare_q4m:
+    push {r4-r11, lr}
+    ldr r4, [sp, #36]
+    pipsqueak_dsp_prepare_masks
+1:  vldmia r2!, {s0}
+    vldmia r4!, {s1}
+    vcvt.f32.s32 s1, s1
+    vmul.f32 s1, s0, s1
+    vstr s0, [r1, #4]
+    vstr s1, [r1, #8]
+    add r1, r1, #12
+    @ 8 back to the uppermost nibbles.
+    movs r10, #0
+    .rept 4
+    pipsqueak_dsp_prepare_nibbles
+    .endr
+    lsl r10, r10, #15
+    str r10, [r1, #-76]
+    subs r3, r3, #1
+    bne 1b
+    pop {r4-r11, pc}
+
+    .purgem pipsqueak_dsp_prepare_nibbles
+    .purgem pipsqueak_dsp_prepare_masks
+    .text
+"#,
+    options(raw)
+);
 
 // Registers: r0 payload, r9-r12 integer sums of the four rows, s8-s11 their float sums, s12 the activations' scale.
 // On the stack behind the saved registers: out, panels, from, add.

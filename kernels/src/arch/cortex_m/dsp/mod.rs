@@ -3,7 +3,6 @@
 //! Integer products are 16-bit dual multiplications, written in assembly over four rows at a time, because compiled code
 //! spills. Instructions are counted under QEMU; see the README's table.
 
-mod instructions;
 mod matmul;
 
 use core::ops::Range;
