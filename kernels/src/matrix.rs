@@ -172,7 +172,7 @@ impl<'a> Matrix<'a> {
     /// Scales and payload of panel `p` and all that follow it; empty when there is no such panel.
     #[cfg(any(feature = "dsp", feature = "helium"))]
     #[allow(dead_code, reason = "for kernel sets that not every architecture has")]
-    pub(crate) fn from_panel(&self, p: usize) -> (&'a [u16], &'a [u8]) {
+    pub(crate) fn panels_from(&self, p: usize) -> (&'a [u16], &'a [u8]) {
         let blocks = p.saturating_mul(self.blocks()).saturating_mul(self.panel.rows());
         let scales = self.scales.get(blocks.saturating_mul(self.format.block_scales())..).unwrap_or(&[]);
         (scales, self.payload.get(blocks.saturating_mul(self.format.block_payload())..).unwrap_or(&[]))

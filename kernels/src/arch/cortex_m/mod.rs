@@ -2,6 +2,7 @@
 
 #[cfg(feature = "dsp")]
 mod dsp;
+mod fpu;
 #[cfg(feature = "helium")]
 mod helium;
 

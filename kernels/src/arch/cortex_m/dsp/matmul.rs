@@ -45,7 +45,7 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
         }
         _ => Routines { prepare: pipsqueak_dsp_prepare_q4m, dots: pipsqueak_dsp_q4m, scales: 2 * R, payload: 16 * R },
     };
-    let weights = w.from_panel(panels.start);
+    let weights = w.panels_from(panels.start);
     for t in 0..out.tokens().min(x.tokens) {
         let (act, out) = (x.acts.row(t), out.row(t));
         if blocks <= CHUNK {
@@ -275,7 +275,8 @@ pipsqueak_dsp_prepare_q8:
 
     @ Eight columns: r5 = a3, r6 = 16 a2 - a3, r7 = 256 a1 - a3, r8 = 256 a0 - a2; r10 += a3.
     .macro pipsqueak_dsp_prepare_nibbles
-    ldrd r7, r9, [r0], #8
+    ldr r7, [r0], #4
+    ldr r9, [r0], #4
     sxtb16 r5, r9, ror #8
     sxtb16 r9, r9
     smlad r10, r5, lr, r10
