@@ -10,7 +10,7 @@ mod vector;
 #[allow(unused_imports)]
 pub(crate) use attention::weigh;
 pub use attention::{att_scores, att_values};
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
 #[allow(unused_imports)]
 pub(crate) use cache::round_clamp;
 pub use cache::{store_f16, store_i8};

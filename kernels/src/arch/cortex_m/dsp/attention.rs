@@ -180,14 +180,11 @@ pipsqueak_dsp_scores:
     vcvt.f32.s32 s2, s2
     vcvt.f32.s32 s3, s3
     vcvt.f32.s32 s4, s4
-    vmul.f32 s1, s1, s0
-    vmul.f32 s2, s2, s0
-    vmul.f32 s3, s3, s0
-    vmul.f32 s4, s4, s0
-    vadd.f32 \s, \s, s1
-    vadd.f32 \s1, \s1, s2
-    vadd.f32 \s2, \s2, s3
-    vadd.f32 \s3, \s3, s4
+    @ The product is rounded, and then the sum.
+    vmla.f32 \s, s1, s0
+    vmla.f32 \s1, s2, s0
+    vmla.f32 \s2, s3, s0
+    vmla.f32 \s3, s4, s0
     .endm
 
     @ r0 weights, r1 codes, r2 positions left, r3 stride; s8-s15 sums.

@@ -1,11 +1,12 @@
 //! The two passes of attention.
 
-use super::{scale_by_halves, sum, widen_all};
-use crate::{
-    CacheRows, Query,
-    math::{exp_cut, tree},
-    scalar,
+use core::mem::MaybeUninit;
+
+use super::{
+    exp::{exp_cut, exp_cut_scaled},
+    sum, widen_all,
 };
+use crate::{CacheRows, Query, math::tree, scalar};
 
 /// Elements of the widest head that is read here; wider ones go to scalar code.
 const WIDEST: usize = 256;
@@ -54,6 +55,7 @@ fn dot(x: &[f32], y: &[f32]) -> f32 {
 const CHUNK: usize = 64;
 
 /// See [`scalar::att_values`]; `weigh_codes` adds to `acc` what [`weigh`] does, for int8 values.
+#[inline(always)]
 pub(in super::super) fn values(
     scores: &mut [f32],
     max: f32,
@@ -61,33 +63,24 @@ pub(in super::super) fn values(
     acc: &mut [f32],
     weigh_codes: impl Fn(&[f32], &[i8], &mut [f32]),
 ) -> f32 {
-    let dim = acc.len().max(1);
-    let sum = exp_cut_sum(scores, max);
     match *values {
-        CacheRows::F32(values) => weigh(scores, values, acc, |v| v),
-        CacheRows::F16(values) => {
-            // A row at a time would end the sums in registers, so that every element is converted alone.
-            weigh(scores, values, acc, crate::float16::f16_to_f32);
-        }
-        CacheRows::I8 { q, scale } => {
-            let mut products = [0.0f32; CHUNK];
-            let Some(products) = products.get_mut(..scores.len().min(scale.len()).min(q.len() / dim)) else {
-                scalar::weigh(scores, values, acc);
-                return sum;
-            };
-            scale_by_halves(products, scores, scale);
+        CacheRows::I8 { q, scale } if scores.len() <= CHUNK && scale.len() == scores.len() => {
+            let mut products = [const { MaybeUninit::uninit() }; CHUNK];
+            let products = products.get_mut(..scores.len()).unwrap_or(&mut []);
+            exp_cut_scaled(scores, max, scale, products);
+            // SAFETY: the lengths of all three are the same, and so every product was written.
+            let products = unsafe { &*(core::ptr::from_ref(products) as *const [f32]) };
             weigh_codes(products, q, acc);
         }
+        _ => {
+            exp_cut(scores, max);
+            match *values {
+                CacheRows::F32(values) => weigh(scores, values, acc, |v| v),
+                _ => scalar::weigh(scores, values, acc),
+            }
+        }
     }
-    sum
-}
-
-/// `x[i] = exp_cut(x[i] - max)`; returns the contract's sum of the results.
-fn exp_cut_sum(x: &mut [f32], max: f32) -> f32 {
-    for x in x.iter_mut() {
-        *x = exp_cut(*x - max);
-    }
-    sum(x, |x| x)
+    sum(scores, |w| w)
 }
 
 /// Adds to `acc` the sum over positions of `weights[i] * values[i]`, each element in position order from +0.0.

@@ -1,7 +1,7 @@
 //! Writing keys and values to the cache.
 
-use super::{largest, narrow, widen};
-use crate::{NotFinite, math::ROUND_MAGIC, scalar};
+use super::{codes, narrow, widen};
+use crate::{NotFinite, scalar};
 
 /// See [`scalar::store_f16`].
 pub(in super::super) fn store_f16(x: &[f32], out: &mut [u16]) -> Result<(), NotFinite> {
@@ -15,7 +15,9 @@ pub(in super::super) fn store_f16(x: &[f32], out: &mut [u16]) -> Result<(), NotF
 
 /// See [`scalar::store_i8`].
 pub(in super::super) fn store_i8(x: &[f32], out: &mut [i8]) -> Result<u16, NotFinite> {
-    let max = largest(x);
+    let ((fours, rest), (out, out_rest)) = (x.as_chunks::<4>(), out.as_chunks_mut::<4>());
+    let rest_max = rest.iter().map(|x| x.to_bits() & 0x7fff_ffff).max().unwrap_or(0);
+    let max = codes::largest(fours).max(rest_max);
     if max >= scalar::INFINITE {
         return Err(NotFinite);
     }
@@ -24,11 +26,10 @@ pub(in super::super) fn store_i8(x: &[f32], out: &mut [i8]) -> Result<u16, NotFi
         return Err(NotFinite);
     }
     let id = if scale == 0 { 0.0 } else { 1.0 / widen(scale) };
-    for (x, out) in x.iter().zip(out) {
-        // Rounded before it is clamped: the same, as the limits are whole numbers. Beyond 2^22 the rounding is another
-        // value, but none that is within the limits.
-        let rounded = (*x * id + ROUND_MAGIC).to_bits().wrapping_sub(ROUND_MAGIC.to_bits()).cast_signed();
-        *out = rounded.clamp(-127, 127) as i8;
+    // The scale is at least two thirds of max|x| / 127, so that no product is near 2^15.
+    codes::clamped(fours, out, id);
+    for (x, out) in rest.iter().zip(out_rest) {
+        *out = scalar::round_clamp(*x * id);
     }
     Ok(scale)
 }

@@ -1,8 +1,10 @@
-//! The vector operations for cores with a single-precision FPU and no vector unit: compiled code, arranged for one scalar
-//! pipeline. `Dsp` uses all of it, `Helium` what it has nothing better for.
+//! The vector operations for a single-precision FPU and the DSP extension, without a vector unit. `Dsp` uses all of it,
+//! `Helium` what it has nothing better for.
 
 pub(super) mod attention;
 pub(super) mod cache;
+mod codes;
+mod exp;
 pub(super) mod vector;
 
 use core::arch::global_asm;
@@ -14,7 +16,6 @@ unsafe extern "C" {
     fn pipsqueak_fpu_narrow(x: f32) -> u32;
     fn pipsqueak_fpu_sqrt(x: f32) -> f32;
     fn pipsqueak_fpu_widen_all(out: *mut f32, halves: *const u16, len: usize);
-    fn pipsqueak_fpu_scale_by_halves(out: *mut f32, x: *const f32, halves: *const u16, len: usize);
 }
 
 // Instructions of every single-precision FPU since the Cortex-M4's for which stable Rust has neither an intrinsic nor, on
@@ -68,23 +69,6 @@ pipsqueak_fpu_widen_all:
     subs r2, r2, #1
     bne 1b
 2:  bx lr
-
-    .section .text.pipsqueak_fpu_scale_by_halves, "ax", %progbits
-    .p2align 2
-    .global pipsqueak_fpu_scale_by_halves
-    .type pipsqueak_fpu_scale_by_halves, %function
-    .thumb_func
-pipsqueak_fpu_scale_by_halves:
-    cbz r3, 2f
-1:  ldrh r12, [r2], #2
-    vmov s0, r12
-    vcvtb.f32.f16 s0, s0
-    vldmia r1!, {s1}
-    vmul.f32 s0, s1, s0
-    vstmia r0!, {s0}
-    subs r3, r3, #1
-    bne 1b
-2:  bx lr
     .text
 "#,
     options(raw)
@@ -120,14 +104,6 @@ fn widen_all<'o>(out: &'o mut [f32], halves: &[u16]) -> &'o [f32] {
     out.get(..len).unwrap_or(&[])
 }
 
-/// `out[i] = x[i] * halves[i]` for as many elements as all three have.
-#[inline(always)]
-fn scale_by_halves(out: &mut [f32], x: &[f32], halves: &[u16]) {
-    let len = out.len().min(x.len()).min(halves.len());
-    // SAFETY: the slices have `len` elements. The FPU is there.
-    unsafe { pipsqueak_fpu_scale_by_halves(out.as_mut_ptr(), x.as_ptr(), halves.as_ptr(), len) };
-}
-
 /// The contract's sum of `term(x[i])`.
 #[inline(always)]
 fn sum(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
@@ -142,11 +118,4 @@ fn sum(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
         *partial += term(*x);
     }
     tree(partial)
-}
-
-/// The largest of the bits of `|x[i]|`.
-#[inline(always)]
-fn largest(x: &[f32]) -> u32 {
-    // Twice the bits lose the sign, and keep the order.
-    x.iter().fold(0, |max: u32, x| max.max(x.to_bits() << 1)) >> 1
 }

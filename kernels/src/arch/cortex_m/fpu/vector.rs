@@ -1,56 +1,27 @@
 //! Operations on one vector.
 
-use super::{largest, sqrt, sum};
-use crate::{BLOCK, Gate, NotFinite, acts::ActRowMut, math, scalar};
+use super::{codes, exp, sqrt, sum};
+use crate::{BLOCK, Gate, NotFinite, acts::ActRowMut, scalar};
 
 /// See [`scalar::quantise`].
 pub(in super::super) fn quantise(x: &[f32], row: ActRowMut<'_>) -> Result<(), NotFinite> {
-    let out = row.q.as_chunks_mut::<BLOCK>().0.iter_mut().zip(row.scale).zip(row.sum);
-    for (x, ((q, scale), sum)) in x.chunks(BLOCK).zip(out) {
-        let max = largest(x);
-        if max >= scalar::INFINITE {
-            return Err(NotFinite);
-        }
-        let (id, d) = if max < scalar::SMALLEST {
-            (0.0, 0.0)
-        } else {
-            let max = f32::from_bits(max);
-            (127.0 / max, max / 127.0)
-        };
-        *scale = d;
-        *sum = codes(x, q, |x| x * id);
-    }
-    Ok(())
-}
-
-/// Rounds `value(x[i])`, ties to even, to `q`, fills it up with zeros, and returns the sum.
-#[inline(always)]
-fn codes(x: &[f32], q: &mut [i8; BLOCK], value: impl Fn(f32) -> f32) -> i32 {
-    const MAGIC: u32 = math::ROUND_MAGIC.to_bits();
-    let mut sum = 0u32;
+    let mut out = row.q.as_chunks_mut::<BLOCK>().0.iter_mut().zip(row.scale).zip(row.sum);
     let (fours, rest) = x.as_chunks::<4>();
-    let mut words = q.as_chunks_mut::<4>().0.iter_mut();
-    for (x, q) in fours.iter().zip(&mut words) {
-        // The low byte of the sum's bits is the rounded value.
-        let [a, b, c, d] = x.map(|x| (value(x) + math::ROUND_MAGIC).to_bits());
-        sum = sum.wrapping_add(a).wrapping_add(b).wrapping_add(c).wrapping_add(d).wrapping_sub(MAGIC.wrapping_mul(4));
-        *q = [a as i8, b as i8, c as i8, d as i8];
+    // The last block by itself, where its last four are not all there.
+    let whole = if rest.is_empty() { fours.len() } else { fours.len() & !(BLOCK / 4 - 1) };
+    let (fours, _) = fours.split_at_checked(whole).unwrap_or((fours, &[]));
+    let mut finite = true;
+    for (x, ((q, scale), sum)) in fours.chunks(BLOCK / 4).zip(&mut out) {
+        finite &= codes::quantise(x, q, scale, sum);
     }
     if !rest.is_empty()
-        && let Some(q) = words.next()
+        && let Some(((q, scale), sum)) = out.next()
     {
-        let mut last = [0.0; 4];
-        crate::slice::copy(&mut last, rest);
-        for (x, q) in last.iter().zip(q) {
-            let bits = (value(*x) + math::ROUND_MAGIC).to_bits().wrapping_sub(MAGIC);
-            sum = sum.wrapping_add(bits);
-            *q = bits as i8;
-        }
+        let mut last = [0.0; BLOCK];
+        crate::slice::copy(&mut last, x.get(whole * 4..).unwrap_or(&[]));
+        finite &= codes::quantise(last.as_chunks::<4>().0, q, scale, sum);
     }
-    for q in words {
-        *q = [0; 4];
-    }
-    sum.cast_signed()
+    if finite { Ok(()) } else { Err(NotFinite) }
 }
 
 /// See [`scalar::rmsnorm`].
@@ -96,9 +67,7 @@ pub(in super::super) fn layernorm(
 /// See [`scalar::softmax`].
 pub(in super::super) fn softmax(x: &mut [f32]) {
     let max = x.iter().fold(f32::NEG_INFINITY, |max, x| if *x > max { *x } else { max });
-    for x in x.iter_mut() {
-        *x = math::exp_cut(*x - max);
-    }
+    exp::exp_cut(x, max);
     let total = sum(x, |x| x);
     for x in x {
         *x /= total;
@@ -108,11 +77,7 @@ pub(in super::super) fn softmax(x: &mut [f32]) {
 /// See [`scalar::gate`].
 pub(in super::super) fn gate(function: Gate, gate: &mut [f32], up: &[f32]) {
     match function {
-        Gate::Silu => {
-            for (gate, up) in gate.iter_mut().zip(up) {
-                *gate = scalar::activate(Gate::Silu, *gate) * up;
-            }
-        }
+        Gate::Silu => exp::silu(gate, up),
         _ => scalar::gate(function, gate, up),
     }
 }
