@@ -121,6 +121,12 @@ pipsqueak_dsp_prepare_query:
     .thumb_func
 pipsqueak_dsp_scores:
     push {r4-r11, lr}
+    ldrd r4, r5, [sp, #36]
+    ldr r6, [r2, #4]
+    cmp r5, #1
+    it eq
+    cmpeq r6, #1
+    beq 5f
     ldr lr, [sp, #36]
     @ Minus infinity.
     movs r4, #0
@@ -165,6 +171,41 @@ pipsqueak_dsp_scores:
     vmovgt.f32 s1, s3
     subs lr, lr, #1
     bne 1b
+    vmov.f32 s0, s1
+    pop {r4-r11, pc}
+    @ Heads of eight: the query stays in r5-r8, its scale in s4; r4 positions left, s6 0.0.
+5:  vldr s4, [r2]
+    add r2, r2, #8
+    ldm r2, {r5-r8}
+    movs r2, #0
+    vmov s6, r2
+    movt r2, #0xff80
+    vmov s1, r2
+6:  ldr r9, [r0], #4
+    ldr r10, [r0], #4
+    ldrh r12, [r1], #2
+    sxtb16 r11, r9
+    smuad r2, r11, r5
+    sxtb16 r9, r9, ror #8
+    smlad r2, r9, r6, r2
+    sxtb16 r11, r10
+    smlad r2, r11, r7, r2
+    sxtb16 r10, r10, ror #8
+    smlad r2, r10, r8, r2
+    vmov s2, s3, r12, r2
+    vcvtb.f32.f16 s2, s2
+    vcvt.f32.s32 s3, s3
+    vmul.f32 s2, s2, s4
+    vmul.f32 s3, s3, s2
+    vadd.f32 s3, s3, s6
+    vmul.f32 s3, s3, s0
+    vstmia r3!, {s3}
+    vcmp.f32 s3, s1
+    vmrs APSR_nzcv, fpscr
+    it gt
+    vmovgt.f32 s1, s3
+    subs r4, r4, #1
+    bne 6b
     vmov.f32 s0, s1
     pop {r4-r11, pc}
 
