@@ -11,13 +11,13 @@ use nrf52840_hal::{
     pac::{P0, Peripherals, UARTE0},
     uarte::{Baudrate, Parity, Pins, Uarte, UarteRx, UarteTx},
 };
-use pipsqueak::kernels::Scalar;
+use pipsqueak::kernels::Dsp;
 use static_cell::ConstStaticCell;
 
 /// BOARD: its name.
 pub const NAME: &str = "nrf52840";
 /// BOARD: the kernel set that is linked.
-pub static KERNELS: Scalar = Scalar;
+pub static KERNELS: Dsp = Dsp;
 /// BOARD: RAM for the model's arenas, less than memory.x says by the stack and other statics.
 pub const MODEL_RAM: usize = 192 << 10;
 /// BOARD: positions of the cache.

@@ -5,7 +5,7 @@
 
 use common::{cortex_m::SysTick, serial::Serial};
 pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry, serial::stand_still as fail};
-use pipsqueak::kernels::Scalar;
+use pipsqueak::kernels::Dsp;
 use rp235x_hal::{
     self as hal, Clock as _,
     fugit::RateExtU32 as _,
@@ -20,7 +20,7 @@ use rp235x_hal::{
 /// BOARD: its name.
 pub const NAME: &str = "rp2350";
 /// BOARD: the kernel set that is linked.
-pub static KERNELS: Scalar = Scalar;
+pub static KERNELS: Dsp = Dsp;
 /// BOARD: RAM for the model's arenas, less than memory.x says by the stack and other statics.
 pub const MODEL_RAM: usize = 256 << 10;
 /// BOARD: positions of the cache.
