@@ -3,7 +3,6 @@
 //! Integer products are 16-bit dual multiplications, written in assembly over four rows at a time, because compiled code
 //! spills. Instructions are counted under QEMU; see the README's table.
 
-mod attention;
 mod matmul;
 
 use core::ops::Range;
@@ -57,10 +56,10 @@ impl Kernels for Dsp {
     }
 
     fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
-        attention::scores(query, keys, scale, out)
+        fpu::attention_i8::scores(query, keys, scale, out)
     }
 
     fn att_values(&self, scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
-        attention::values(scores, max, values, acc)
+        fpu::attention_i8::values(scores, max, values, acc)
     }
 }

@@ -1,7 +1,8 @@
 //! The vector operations for a single-precision FPU and the DSP extension, without a vector unit. `Dsp` uses all of it,
 //! `Helium` what it has nothing better for.
 
-pub(super) mod attention;
+mod attention;
+pub(super) mod attention_i8;
 pub(super) mod cache;
 mod codes;
 mod exp;

@@ -2,7 +2,8 @@
 
 use core::{arch::global_asm, mem::MaybeUninit};
 
-use crate::{BLOCK, CacheRows, Query, arch::cortex_m::fpu::attention as fpu, scalar};
+use super::attention as floats;
+use crate::{BLOCK, CacheRows, Query, scalar};
 
 /// Elements of the widest head that assembly reads; wider ones, and heads of no multiple of eight, go to scalar code.
 const WIDEST: usize = 256;
@@ -14,7 +15,7 @@ const WORDS: usize = WIDEST / BLOCK * (2 + BLOCK / GROUP * 4);
 /// See [`scalar::att_scores`].
 pub(in super::super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
     let dim = query.x.len();
-    let CacheRows::I8 { q: codes, scale: scales } = *keys else { return fpu::scores(query, keys, scale, out) };
+    let CacheRows::I8 { q: codes, scale: scales } = *keys else { return floats::scores(query, keys, scale, out) };
     let blocks = dim.div_ceil(BLOCK);
     let count = out.len().min(scales.len()).min(codes.len().checked_div(dim).unwrap_or(0));
     let whole = dim & (GROUP - 1) == 0 && dim <= WIDEST && query.q.len() == dim && query.scale.len() >= blocks;
@@ -41,7 +42,7 @@ pub(in super::super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f
 
 /// See [`scalar::att_values`].
 pub(in super::super) fn values(scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
-    fpu::values(scores, max, values, acc, weigh_codes)
+    floats::values(scores, max, values, acc, weigh_codes)
 }
 
 /// Adds to `acc` the sum over positions of `weights[i] * codes[i]`, each element in position order from +0.0. There are
@@ -50,7 +51,7 @@ fn weigh_codes(weights: &[f32], codes: &[i8], acc: &mut [f32]) {
     let dim = acc.len();
     let there = weights.len().saturating_mul(dim) <= codes.len();
     if dim & (GROUP - 1) != 0 || weights.is_empty() || !there {
-        return fpu::weigh(weights, codes, acc, |code| code as f32);
+        return floats::weigh(weights, codes, acc, |code| code as f32);
     }
     for (at, acc) in acc.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
         // SAFETY: `codes` has `weights.len()` rows of `dim` codes, of which this reads the group `at`, which `acc` had
