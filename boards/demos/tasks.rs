@@ -42,7 +42,7 @@ static TICK: Signal<CriticalSectionRawMutex, u32> = Signal::new();
 static CHANGES: AtomicU32 = AtomicU32::new(0);
 static LATEST: AtomicU32 = AtomicU32::new(0);
 
-board::entry!(forever |board| EXECUTOR.init(Executor::new()).run(|spawner| start(spawner, board)));
+board::entry!(forever | board | EXECUTOR.init(Executor::new()).run(|spawner| start(spawner, board)));
 
 fn start(spawner: Spawner, board: Board) {
     stack::paint();
