@@ -384,6 +384,8 @@ stage_boards() {
     for t in stm32f405 stm32h743 rp2350 nrf52840 esp32c3; do
         PIPSQUEAK_CARGO=build boards/run.sh $t story
     done
+    PIPSQUEAK_CARGO=build boards/run.sh rp2350 pair
+    PIPSQUEAK_CARGO=build boards/run.sh nrf52840 tasks
     note "boards: stm32f405, stm32h743, rp2350, nrf52840 and esp32c3 build; not run, as nothing here has these chips"
     tests/firmware_doc.sh "$target/firmware-doc"
     note "boards: what docs/firmware.md tells a new user to do works, and the board says what the page says"

@@ -11,13 +11,13 @@ use nrf52840_hal::{
     pac::{P0, Peripherals, UARTE0},
     uarte::{Baudrate, Parity, Pins, Uarte, UarteRx, UarteTx},
 };
-use pipsqueak::kernels::Scalar;
+use pipsqueak::kernels::Dsp;
 use static_cell::ConstStaticCell;
 
 /// BOARD: its name.
 pub const NAME: &str = "nrf52840";
 /// BOARD: the kernel set that is linked.
-pub static KERNELS: Scalar = Scalar;
+pub static KERNELS: Dsp = Dsp;
 /// BOARD: RAM for the model's arenas, less than memory.x says by the stack and other statics.
 pub const MODEL_RAM: usize = 192 << 10;
 /// BOARD: positions of the cache.
@@ -29,7 +29,7 @@ const TICK_PICOSECONDS: u32 = 15_625;
 
 /// BOARD: changes the lamp.
 pub fn toggle_lamp() {
-    // SAFETY: one pin of the port, whose only user after start-up is this interrupt.
+    // SAFETY: one pin of the port, whose only user after start-up is the lamp.
     let port = unsafe { &*P0::ptr() };
     port.out.modify(|r, w| w.pin13().bit(!r.pin13().bit()));
 }

@@ -6,7 +6,7 @@
 use common::{cortex_m::SysTick, serial::Serial};
 pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry, serial::stand_still as fail};
 use embedded_io::{ErrorKind, ErrorType, Read, Write};
-use pipsqueak::kernels::Scalar;
+use pipsqueak::kernels::Dsp;
 use stm32h7xx_hal::{
     hal::serial,
     pac::{GPIOB, Peripherals, USART3},
@@ -17,7 +17,7 @@ use stm32h7xx_hal::{
 /// BOARD: its name.
 pub const NAME: &str = "stm32h743";
 /// BOARD: the kernel set that is linked.
-pub static KERNELS: Scalar = Scalar;
+pub static KERNELS: Dsp = Dsp;
 /// BOARD: RAM for the model's arenas, less than memory.x says by the stack and other statics.
 pub const MODEL_RAM: usize = 256 << 10;
 /// BOARD: positions of the cache.
