@@ -145,7 +145,7 @@ impl Config {
     }
 
     /// Whether the shape makes sense.
-    pub fn check(&self) -> Result<(), ConfigError> {
+    pub const fn check(&self) -> Result<(), ConfigError> {
         let sizes = [
             ("dim", self.dim, MAX_DIM),
             ("hidden_dim", self.hidden_dim, MAX_DIM),
@@ -156,12 +156,14 @@ impl Config {
             ("vocab_size", self.vocab_size, MAX_TOKENS),
             ("seq_len", self.seq_len, MAX_TOKENS),
         ];
-        for (field, got, max) in sizes {
-            if got == 0 || got > max {
-                return Err(ConfigError::OutOfRange { field, got, max });
+        let mut rest = sizes.as_slice();
+        while let [(field, got, max), others @ ..] = rest {
+            if *got == 0 || *got > *max {
+                return Err(ConfigError::OutOfRange { field, got: *got, max: *max });
             }
+            rest = others;
         }
-        if self.n_heads.checked_rem(self.n_kv_heads) != Some(0) {
+        if !matches!(self.n_heads.checked_rem(self.n_kv_heads), Some(0)) {
             return Err(ConfigError::Heads { n_heads: self.n_heads, n_kv_heads: self.n_kv_heads });
         }
         if self.q_dim() > MAX_DIM as usize {

@@ -28,12 +28,16 @@ impl Crc32 {
 
     /// Reads `bytes`.
     #[must_use]
-    pub fn update(self, bytes: &[u8]) -> Self {
-        let step = |crc: u32, nibble: u32| {
-            let entry = TABLE.get(((crc ^ nibble) & 15) as usize).copied().unwrap_or(0);
-            crc >> 4 ^ entry
-        };
-        Self(bytes.iter().fold(self.0, |crc, byte| step(step(crc, *byte as u32), *byte as u32 >> 4)))
+    pub const fn update(self, mut bytes: &[u8]) -> Self {
+        const fn step(crc: u32, nibble: u32) -> u32 {
+            crc >> 4 ^ TABLE[((crc ^ nibble) & 15) as usize]
+        }
+        let mut crc = self.0;
+        while let Some((byte, rest)) = bytes.split_first() {
+            crc = step(step(crc, *byte as u32), *byte as u32 >> 4);
+            bytes = rest;
+        }
+        Self(crc)
     }
 
     /// Reads the bits of `values`, little-endian.
@@ -55,7 +59,7 @@ impl Default for Crc32 {
 }
 
 /// The CRC-32 of `bytes`.
-pub fn crc32(bytes: &[u8]) -> u32 {
+pub const fn crc32(bytes: &[u8]) -> u32 {
     Crc32::new().update(bytes).finish()
 }
 

@@ -42,7 +42,7 @@
 //!
 //! * [`session`]: the conversation; [`stage`] is the table of stages it walks, `forward` what each stage does.
 //! * [`image`]: the packed model; [`config`] its shape, [`tensor`] its parts.
-//! * [`plan`]: the memory; the KV cache comes in three number formats ([`KvType`]).
+//! * [`plan`]: the memory, and [`compile_time`] how a firmware has it checked by the compiler; the KV cache comes in three number formats ([`KvType`]).
 //! * [`classifier`]: pictures to classes, a small network on the same kernels.
 //! * [`tokenizer`]: text to tokens and back; [`sampler`]: logits to a token.
 //! * [`kernels`]: the arithmetic, a crate of its own and the only one with `unsafe`.
@@ -51,6 +51,7 @@
 
 mod buffers;
 pub mod classifier;
+pub mod compile_time;
 pub mod config;
 pub mod crc;
 mod fault;

@@ -7,13 +7,25 @@ pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
     &["avx512vnni", "avx2", "scalar"]
 } else if cfg!(all(target_arch = "aarch64", target_feature = "neon")) {
     &["neon", "scalar"]
+} else if cfg!(all(target_arch = "arm", feature = "helium", feature = "dsp")) {
+    &["helium", "dsp", "scalar"]
+} else if cfg!(all(target_arch = "arm", feature = "helium")) {
+    &["helium", "scalar"]
+} else if cfg!(all(target_arch = "arm", feature = "dsp")) {
+    &["dsp", "scalar"]
 } else {
     &["scalar"]
 };
 
 /// Every kernel set of every architecture with its panel for quantised matrices, to pack images for other machines.
-pub const EVERYWHERE: [(&str, Panel); 4] =
-    [("scalar", Panel::R1), ("neon", Panel::R4), ("avx2", Panel::R8), ("avx512vnni", Panel::R16)];
+pub const EVERYWHERE: [(&str, Panel); 6] = [
+    ("scalar", Panel::R1),
+    ("neon", Panel::R4),
+    ("avx2", Panel::R8),
+    ("avx512vnni", Panel::R16),
+    ("dsp", Panel::D4),
+    ("helium", Panel::H8),
+];
 
 /// The panel of the set called `name`, of whatever architecture.
 pub fn panel_of(name: &str) -> Option<Panel> {
@@ -40,6 +52,16 @@ pub fn by_name(name: &str) -> Option<&'static dyn Kernels> {
         "neon" => {
             static NEON: crate::arch::aarch64::Neon = crate::arch::aarch64::Neon;
             Some(&NEON)
+        }
+        #[cfg(all(target_arch = "arm", feature = "dsp"))]
+        "dsp" => {
+            static DSP: crate::Dsp = crate::Dsp;
+            Some(&DSP)
+        }
+        #[cfg(all(target_arch = "arm", feature = "helium"))]
+        "helium" => {
+            static HELIUM: crate::Helium = crate::Helium;
+            Some(&HELIUM)
         }
         _ => None,
     }

@@ -39,17 +39,27 @@ pub struct Header {
 }
 
 impl Header {
-    /// Reads and checks the header of `bytes`, the start of an image.
+    /// Reads and checks the header of `bytes`, the start of an image in memory.
     pub fn parse(bytes: &[u8]) -> Result<Self, ImageError> {
+        let header = Self::read(bytes)?;
+        if bytes.as_ptr().addr() & 63 != 0 {
+            return Err(ImageError::Misaligned);
+        }
+        Ok(header)
+    }
+
+    /// [`Self::parse`] for the compiler, which knows no addresses: all but the alignment is checked.
+    pub const fn read(bytes: &[u8]) -> Result<Self, ImageError> {
         let got = bytes.len() as u64;
         let Some((magic, _)) = bytes.split_first_chunk::<4>() else {
             return Err(ImageError::Truncated { need: HEADER_BYTES as u64, got });
         };
-        if *magic != MAGIC {
+        if u32::from_le_bytes(*magic) != u32::from_le_bytes(MAGIC) {
             return Err(ImageError::Magic { got: *magic });
         }
-        let header = bytes.first_chunk::<HEADER_BYTES>();
-        let header = header.ok_or(ImageError::Truncated { need: HEADER_BYTES as u64, got })?;
+        let Some(header) = bytes.first_chunk::<HEADER_BYTES>() else {
+            return Err(ImageError::Truncated { need: HEADER_BYTES as u64, got });
+        };
         let mut get = Reader::new(header);
         let _ = get.u32();
         let (version, arithmetic) = (get.u16(), get.u16());
@@ -65,46 +75,18 @@ impl Header {
         if arithmetic != ARITHMETIC {
             return Err(ImageError::Arithmetic { got: arithmetic });
         }
-        if bytes.as_ptr().addr() & 63 != 0 {
-            return Err(ImageError::Misaligned);
-        }
         let file_len = get.u64();
         if file_len > got {
             return Err(ImageError::Truncated { need: file_len, got });
         }
         let n_tensors = get.u32();
         let _ = get.u32();
-        let [dim, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, rope_dim, vocab_size, seq_len] =
-            core::array::from_fn(|_| get.u32());
-        let (norm_eps, att_scale) = (f32::from_bits(get.u32()), f32::from_bits(get.u32()));
-        let [pairs, activation, tied, _] = get.array();
-        let unknown = |field, got: u8| ImageError::Config(ConfigError::Unknown { field, got: got as u32 });
-        let config = Config {
-            dim,
-            hidden_dim,
-            n_layers,
-            n_heads,
-            n_kv_heads,
-            head_dim,
-            rope_dim,
-            vocab_size,
-            seq_len,
-            norm_eps,
-            att_scale,
-            rope_pairs: RopePairs::from_code(pairs).ok_or(unknown("rope_pairs", pairs))?,
-            activation: Activation::from_code(activation).ok_or(unknown("activation", activation))?,
-            tied_head: match tied {
-                0 => false,
-                1 => true,
-                other => return Err(unknown("tied_head", other)),
-            },
+        let config = match read_config(&mut get) {
+            Ok(config) => config,
+            Err(error) => return Err(ImageError::Config(error)),
         };
         let _: [u8; 24] = get.array();
-        let sections = core::array::from_fn(|_| {
-            let section = Section { offset: get.u64(), len: get.u64(), crc: get.u32() };
-            let _ = get.u32();
-            section
-        });
+        let sections = [get.section(), get.section(), get.section(), get.section(), get.section()];
         Ok(Self { file_len, n_tensors, config, sections })
     }
 
@@ -148,6 +130,38 @@ impl Header {
     }
 }
 
+const fn read_config(get: &mut Reader<'_>) -> Result<Config, ConfigError> {
+    let [dim, hidden_dim, n_layers, n_heads] = [get.u32(), get.u32(), get.u32(), get.u32()];
+    let [n_kv_heads, head_dim, rope_dim, vocab_size, seq_len] = [get.u32(), get.u32(), get.u32(), get.u32(), get.u32()];
+    let (norm_eps, att_scale) = (f32::from_bits(get.u32()), f32::from_bits(get.u32()));
+    let [pairs, function, tied, _] = get.array();
+    let unknown = ConfigError::Unknown { field: "rope_pairs", got: pairs as u32 };
+    let Some(rope_pairs) = RopePairs::from_code(pairs) else { return Err(unknown) };
+    let unknown = ConfigError::Unknown { field: "activation", got: function as u32 };
+    let Some(activation) = Activation::from_code(function) else { return Err(unknown) };
+    let tied_head = match tied {
+        0 => false,
+        1 => true,
+        other => return Err(ConfigError::Unknown { field: "tied_head", got: other as u32 }),
+    };
+    Ok(Config {
+        dim,
+        hidden_dim,
+        n_layers,
+        n_heads,
+        n_kv_heads,
+        head_dim,
+        rope_dim,
+        vocab_size,
+        seq_len,
+        norm_eps,
+        att_scale,
+        rope_pairs,
+        activation,
+        tied_head,
+    })
+}
+
 /// Reads little-endian numbers from the front of a slice; zeros after its end.
 pub(crate) struct Reader<'a>(&'a [u8]);
 
@@ -156,22 +170,28 @@ impl<'a> Reader<'a> {
         Self(bytes)
     }
 
-    pub(crate) fn array<const N: usize>(&mut self) -> [u8; N] {
+    pub(crate) const fn array<const N: usize>(&mut self) -> [u8; N] {
         let Some((head, rest)) = self.0.split_first_chunk::<N>() else { return [0; N] };
         self.0 = rest;
         *head
     }
 
-    pub(crate) fn u16(&mut self) -> u16 {
+    pub(crate) const fn u16(&mut self) -> u16 {
         u16::from_le_bytes(self.array())
     }
 
-    pub(crate) fn u32(&mut self) -> u32 {
+    pub(crate) const fn u32(&mut self) -> u32 {
         u32::from_le_bytes(self.array())
     }
 
-    pub(crate) fn u64(&mut self) -> u64 {
+    pub(crate) const fn u64(&mut self) -> u64 {
         u64::from_le_bytes(self.array())
+    }
+
+    const fn section(&mut self) -> Section {
+        let section = Section { offset: self.u64(), len: self.u64(), crc: self.u32() };
+        let _ = self.u32();
+        section
     }
 }
 
