@@ -4,22 +4,6 @@ use core::arch::x86_64::*;
 
 use crate::Store;
 
-/// Sixteen floats.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn load(x: &[f32; 16]) -> __m512 {
-    // SAFETY: `x` is sixteen readable floats; `loadu` asks for no alignment.
-    unsafe { _mm512_loadu_ps(x.as_ptr()) }
-}
-
-/// Writes sixteen floats.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn store(out: &mut [f32; 16], x: __m512) {
-    // SAFETY: `out` is sixteen writable floats; `storeu` asks for no alignment.
-    unsafe { _mm512_storeu_ps(out.as_mut_ptr(), x) }
-}
-
 /// Sixteen halves as floats. `vcvtph2ps` honours subnormal halves whatever MXCSR says.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
