@@ -13,7 +13,12 @@ pub struct Features {
     pub avx512vnni: bool,
     /// VNNI without AVX-512 (Alder Lake 2021, Zen 5).
     pub avxvnni: bool,
+    /// AMX with int8 products (Sapphire Rapids 2023), as far as CPUID and XCR0 tell: Linux wants to be asked besides.
+    pub amx_int8: bool,
 }
+
+/// The tiles' configuration and their data, in XCR0.
+const TILES: u64 = 0b11 << 17;
 
 /// Asks the CPU, and the operating system through XCR0 whether it saves the registers.
 pub fn features() -> Features {
@@ -40,6 +45,7 @@ pub fn features() -> Features {
         avx2,
         avx512vnni: avx2 && zmm_saved && f && bw && vl && vnni,
         // Leaf 7 tells in EAX how many further ones it has.
+        amx_int8: xcr0 & TILES == TILES && has(leaf7.edx, 24) && has(leaf7.edx, 25),
         avxvnni: avx2 && leaf7.eax >= 1 && has(cpuid(7, 1).eax, 4),
     }
 }

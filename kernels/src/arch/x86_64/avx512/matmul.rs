@@ -15,7 +15,7 @@ use super::lanes::{fetch, load_bytes, load_f16, put};
 use crate::{BLOCK, Format, Input, Matrix, Store, Tile, acts::ActRow, acts::Acts};
 
 /// Rows of a panel.
-const ROWS: usize = 16;
+pub(in super::super) const ROWS: usize = 16;
 /// Tokens of a tile.
 const TOKENS: usize = 32;
 /// Tokens whose products are interleaved: a `vpdpbusd` waits five cycles for the one before it, and two start a cycle.
@@ -28,29 +28,29 @@ const DEPTH: usize = 8;
 /// image, so what is asked for past the end is soon wanted too.
 const AHEAD: usize = 8192;
 
-const Q8: u8 = Format::Q8 as u8;
-const Q4: u8 = Format::Q4 as u8;
-const Q4M: u8 = Format::Q4M as u8;
+pub(in super::super) const Q8: u8 = Format::Q8 as u8;
+pub(in super::super) const Q4: u8 = Format::Q4 as u8;
+pub(in super::super) const Q4M: u8 = Format::Q4M as u8;
 
 /// The blocks of a panel, or a stretch of them.
 #[derive(Clone, Copy)]
-struct Blocks<'a> {
+pub(in super::super) struct Blocks<'a> {
     /// Sixteen scales a block; Q4M: sixteen scales and sixteen minima.
-    scales: &'a [[u16; ROWS]],
+    pub scales: &'a [[u16; ROWS]],
     /// Eight (Q8) or four (Q4, Q4M) vectors a block.
-    payload: &'a [[u8; 64]],
+    pub payload: &'a [[u8; 64]],
 }
 
 impl<'a> Blocks<'a> {
     /// Panel `p`.
     #[inline]
-    fn of(w: &Matrix<'a>, p: usize) -> Self {
+    pub fn of(w: &Matrix<'a>, p: usize) -> Self {
         Self { scales: w.panel_scales(p).as_chunks().0, payload: w.panel_payload(p).as_chunks().0 }
     }
 
     /// What follows the first `blocks` blocks.
     #[inline]
-    fn skip<const F: u8>(self, blocks: usize) -> Self {
+    pub fn skip<const F: u8>(self, blocks: usize) -> Self {
         let (scales, vectors) = if F == Q8 {
             (1, 8)
         } else if F == Q4 {
@@ -111,24 +111,28 @@ fn offset<const F: u8>(scale: f32, sum: i32) -> i32 {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, how: Store) -> bool {
     let tokens = out.tokens().min(x.tokens);
-    let rows = panels.len().saturating_mul(ROWS);
-    let fits = panels.end <= w.panels()
-        && out.rows() <= rows
-        && rows - out.rows() < ROWS
-        && (0..tokens).all(|t| ActBlocks::of(&x.acts, t, w.blocks()).is_some());
-    if !fits {
+    if !fits(w, &panels, x, out) {
         return false;
     }
     match (w.format(), tokens) {
         (Format::Q8, 1) => matvec::<Q8>(w, panels, &x.acts, out, how),
         (Format::Q4, 1) => matvec::<Q4>(w, panels, &x.acts, out, how),
         (Format::Q4M, 1) => matvec::<Q4M>(w, panels, &x.acts, out, how),
-        (Format::Q8, _) => tiles::<Q8>(w, panels, &x.acts, tokens, out, how),
-        (Format::Q4, _) => tiles::<Q4>(w, panels, &x.acts, tokens, out, how),
-        (Format::Q4M, _) => tiles::<Q4M>(w, panels, &x.acts, tokens, out, how),
+        (Format::Q8, _) => tiles::<Q8>(w, panels, &x.acts, 0..tokens, out, how),
+        (Format::Q4, _) => tiles::<Q4>(w, panels, &x.acts, 0..tokens, out, how),
+        (Format::Q4M, _) => tiles::<Q4M>(w, panels, &x.acts, 0..tokens, out, how),
         _ => return false,
     }
     true
+}
+
+/// Whether the shapes of a product fit each other.
+pub(in super::super) fn fits(w: &Matrix<'_>, panels: &Range<usize>, x: &Input<'_>, out: &Tile<'_>) -> bool {
+    let rows = panels.len().saturating_mul(ROWS);
+    panels.end <= w.panels()
+        && out.rows() <= rows
+        && rows - out.rows() < ROWS
+        && (0..out.tokens().min(x.tokens)).all(|t| ActBlocks::of(&x.acts, t, w.blocks()).is_some())
 }
 
 /// A block of weights as unsigned bytes, one vector a k-step.
@@ -156,7 +160,7 @@ fn unpack<const F: u8>(payload: &[[u8; 64]]) -> [__m512i; 8] {
 /// A block's scales, and its minima if it has them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn scales<const F: u8>(scales: &[[u16; ROWS]]) -> (__m512, __m512) {
+pub(in super::super) fn scales<const F: u8>(scales: &[[u16; ROWS]]) -> (__m512, __m512) {
     let zero = _mm512_setzero_ps();
     match scales {
         [d, m, ..] if F == Q4M => (load_f16(d), load_f16(m)),
@@ -240,12 +244,13 @@ fn multiply<const F: u8>(w: Blocks<'_>, acts: &[Packed], tokens: usize, acc: &mu
     }
 }
 
+/// Some tokens.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn tiles<const F: u8>(
+pub(in super::super) fn tiles<const F: u8>(
     w: &Matrix<'_>,
     panels: Range<usize>,
     acts: &Acts<'_>,
-    tokens: usize,
+    tokens: Range<usize>,
     out: &mut Tile<'_>,
     how: Store,
 ) {
@@ -253,8 +258,8 @@ fn tiles<const F: u8>(
     let mut packed = [Packed::ZERO; DEPTH];
     for first_panel in panels.clone().step_by(PANELS) {
         let count = (panels.end - first_panel).min(PANELS);
-        for first in (0..tokens).step_by(TOKENS) {
-            let lanes = (tokens - first).min(TOKENS);
+        for first in tokens.clone().step_by(TOKENS) {
+            let lanes = (tokens.end - first).min(TOKENS);
             let mut accs = [[_mm512_setzero_ps(); TOKENS]; PANELS];
             for start in (0..blocks).step_by(DEPTH) {
                 let depth = (blocks - start).min(DEPTH);

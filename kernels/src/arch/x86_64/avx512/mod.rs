@@ -3,8 +3,8 @@
 //! One 512-bit register is sixteen rows, or sixteen neighbouring elements of a vector. What a wider register does not speed
 //! up runs the code of [`super::Avx2`], which every such CPU has too.
 
-mod lanes;
-mod matmul;
+pub(super) mod lanes;
+pub(super) mod matmul;
 mod peak;
 #[cfg(test)]
 mod tests;
