@@ -1,6 +1,9 @@
 //! Whether tiles may be used: CPU, operating system, and a product that is known.
 
-use core::sync::atomic::{AtomicI32, Ordering};
+use core::{
+    fmt,
+    sync::atomic::{AtomicI32, Ordering},
+};
 
 use super::{super::detect, tile};
 
@@ -16,6 +19,17 @@ pub enum Availability {
     Refused(i32),
     /// It is there, and multiplies wrongly.
     Wrong,
+}
+
+impl fmt::Display for Availability {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready => f.write_str("AMX is used"),
+            Self::Absent => f.write_str("no AMX here"),
+            Self::Refused(error) => write!(f, "AMX is here, but the operating system refuses it: error {error}"),
+            Self::Wrong => f.write_str("AMX is here, but multiplies wrongly: it is not used"),
+        }
+    }
 }
 
 const UNKNOWN: i32 = i32::MIN;

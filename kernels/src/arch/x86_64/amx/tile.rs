@@ -17,7 +17,7 @@ pub(super) type Codes = [[u8; 64]; STEPS];
 pub(super) struct Sums(pub [[i32; SIDE]; SIDE]);
 
 impl Sums {
-    pub const ZERO: Self = Self([[0; SIDE]; SIDE]);
+    pub(super) const ZERO: Self = Self([[0; SIDE]; SIDE]);
 }
 
 /// What `ldtilecfg` reads.
@@ -55,7 +55,7 @@ impl Tiles {
     /// * The CPU has AMX with int8 products, and the operating system has granted it.
     /// * No other value of this type lives on this thread.
     #[inline]
-    pub unsafe fn new() -> Self {
+    pub(super) unsafe fn new() -> Self {
         static CONFIG: Config = Config::new(BLOCK);
         // SAFETY: the caller promises tiles; the configuration is one that the processor takes.
         unsafe { configure(&CONFIG) };
@@ -170,7 +170,9 @@ pub(super) fn is_right() -> bool {
     }
     sums.0.iter().zip(&activations).all(|(sums, activations)| {
         sums.iter().enumerate().all(|(row, sum)| {
-            let products = activations.iter().zip(codes.as_flattened().as_chunks::<4>().0.iter().skip(row).step_by(SIDE).flatten());
+            let products = activations
+                .iter()
+                .zip(codes.as_flattened().as_chunks::<4>().0.iter().skip(row).step_by(SIDE).flatten());
             *sum == products.map(|(q, w)| i32::from(*q) * i32::from(w.cast_signed())).sum()
         })
     })

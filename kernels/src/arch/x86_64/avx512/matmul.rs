@@ -44,13 +44,13 @@ pub(in super::super) struct Blocks<'a> {
 impl<'a> Blocks<'a> {
     /// Panel `p`.
     #[inline]
-    pub fn of(w: &Matrix<'a>, p: usize) -> Self {
+    pub(in super::super) fn of(w: &Matrix<'a>, p: usize) -> Self {
         Self { scales: w.panel_scales(p).as_chunks().0, payload: w.panel_payload(p).as_chunks().0 }
     }
 
     /// What follows the first `blocks` blocks.
     #[inline]
-    pub fn skip<const F: u8>(self, blocks: usize) -> Self {
+    pub(in super::super) fn skip<const F: u8>(self, blocks: usize) -> Self {
         let (scales, vectors) = if F == Q8 {
             (1, 8)
         } else if F == Q4 {
