@@ -31,7 +31,7 @@ const EXP_COST: usize = 16;
 
 impl<K: Kernels + ?Sized> Session<'_, K> {
     /// Units of the present stage, and what one costs in multiply-adds.
-    pub(crate) fn units(&self) -> (usize, usize) {
+    pub(crate) fn count_units(&self) -> (usize, usize) {
         let config = self.image.config();
         let (n, dim, hidden) = (self.n, config.dim as usize, config.hidden_dim as usize);
         let Layer { wq, wk, wv, wo, w1, w2, w3, .. } = &self.layer;
@@ -54,7 +54,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
             Stage::Gate => (n, hidden * (EXP_COST + 4)),
             Stage::Down => product(&[w2], n),
             Stage::FinalNorm => (self.rows, 4 * dim),
-            Stage::Head => self.image.head().map_or((0, 0), |head| product(&[&head], self.rows)),
+            Stage::Head => product(&[&self.wcls], self.rows),
             Stage::Check => (self.rows, config.vocab_size as usize),
         }
     }
@@ -67,7 +67,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
     /// Does as much of the present stage as `budget` allows and returns what it cost; `None` when not even one unit fits,
     /// unless one `must` be done.
     pub(crate) fn advance(&mut self, budget: usize, must: bool) -> Result<Option<usize>, SessionError> {
-        let (total, cost) = self.units();
+        let (total, cost) = self.units;
         let cost = cost.max(1);
         let first = self.cursor.unit;
         if self.cursor.stage == Stage::Attend && (self.head_started() || cost > budget) {
@@ -88,7 +88,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
 
     /// Units `first .. first + count` of the present stage.
     fn run_units(&mut self, first: usize, count: usize) -> Result<(), NotFinite> {
-        let Self { image, kernels, team, cache, buf, layer, n, rows, pos, .. } = self;
+        let Self { image, kernels, team, cache, buf, layer, wcls, n, rows, pos, .. } = self;
         let (kernels, team, n, rows, pos) = (*kernels, *team, *n, *rows, *pos);
         let config = image.config();
         let (dim, hidden) = (config.dim as usize, config.hidden_dim as usize);
@@ -221,19 +221,16 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
                 Ok(())
             }
             Stage::FinalNorm => {
-                let (Some(weight), Some(head)) = (image.vector(TensorKind::RmsFinal), image.head()) else {
-                    return Err(NotFinite);
-                };
-                let quantised = head.format().is_quantised();
+                let Some(weight) = image.vector(TensorKind::RmsFinal) else { return Err(NotFinite) };
+                let quantised = wcls.format().is_quantised();
                 let norm = Norm { weight, eps: config.norm_eps, quantised, skip: n - rows };
                 norm.run(kernels, team, buf.x, buf.xb, &mut buf.acts, (first, count))
             }
             Stage::Head => {
-                let Some(head) = image.head() else { return Err(NotFinite) };
                 let vocab = config.vocab_size as usize;
                 let x = Input { tokens: rows, x: part(buf.xb, 0, rows * dim), acts: buf.acts.view(rows, dim) };
                 let out = Tile::whole(part_mut(buf.logits, 0, rows * vocab), vocab, rows);
-                run_linears(kernels, team, &mut [Linear { w: head, out, store: Store::Set }], &x, units);
+                run_linears(kernels, team, &mut [Linear { w: *wcls, out, store: Store::Set }], &x, units);
                 Ok(())
             }
             Stage::Check => {

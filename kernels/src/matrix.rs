@@ -169,6 +169,14 @@ impl<'a> Matrix<'a> {
         part(self.payload, p.saturating_mul(len), len)
     }
 
+    /// Scales and payload of all panels: those of [`Self::panels`] panels of [`Self::blocks`] blocks, and what is added to
+    /// fill a line.
+    #[inline(always)]
+    #[allow(dead_code, reason = "for kernel sets that not every architecture has")]
+    pub(crate) const fn parts(&self) -> (&'a [u16], &'a [u8]) {
+        (self.scales, self.payload)
+    }
+
     /// Scales and payload of panel `p` and all that follow it; empty when there is no such panel.
     #[cfg(any(feature = "dsp", feature = "helium"))]
     #[allow(dead_code, reason = "for kernel sets that not every architecture has")]
