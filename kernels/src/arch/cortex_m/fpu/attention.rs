@@ -4,7 +4,7 @@ use core::mem::MaybeUninit;
 
 use super::{
     exp::{exp_cut, exp_cut_scaled},
-    sum, widen_all,
+    float, widen_all,
 };
 use crate::{CacheRows, Query, math::tree, scalar};
 
@@ -80,7 +80,7 @@ pub(super) fn values(
             }
         }
     }
-    sum(scores, |w| w)
+    float::sum(scores)
 }
 
 /// Adds to `acc` the sum over positions of `weights[i] * values[i]`, each element in position order from +0.0.

@@ -1,7 +1,7 @@
 //! Operations on one vector.
 
-use super::{codes, exp, sqrt, sum};
-use crate::{BLOCK, Gate, NotFinite, acts::ActRowMut, scalar};
+use super::{codes, exp, float, sqrt, sum};
+use crate::{BLOCK, Gate, NotFinite, Pairs, acts::ActRowMut, scalar};
 
 /// See [`scalar::quantise`].
 pub(in super::super) fn quantise(x: &[f32], row: ActRowMut<'_>) -> Result<(), NotFinite> {
@@ -26,18 +26,8 @@ pub(in super::super) fn quantise(x: &[f32], row: ActRowMut<'_>) -> Result<(), No
 
 /// See [`scalar::rmsnorm`].
 pub(in super::super) fn rmsnorm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
-    let r = factor(sum(x, |x| x * x), x.len(), eps)?;
-    let ((x, x_rest), (weight, weight_rest)) = (x.as_chunks::<4>(), weight.as_chunks::<4>());
-    let (out, out_rest) = out.as_chunks_mut::<4>();
-    let ends = out_rest.iter_mut().zip(x_rest).zip(weight_rest);
-    for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-        let [x0, x1, x2, x3] = x.map(|x| x * r);
-        let [w0, w1, w2, w3] = *weight;
-        *out = [x0 * w0, x1 * w1, x2 * w2, x3 * w3];
-    }
-    for ((out, x), weight) in ends {
-        *out = (x * r) * weight;
-    }
+    let r = factor(float::squares(x), x.len(), eps)?;
+    float::scale(x, r, weight, out);
     Ok(())
 }
 
@@ -56,7 +46,7 @@ pub(in super::super) fn layernorm(
     eps: f32,
     out: &mut [f32],
 ) -> Result<(), NotFinite> {
-    let mean = sum(x, |x| x) / x.len() as f32;
+    let mean = float::sum(x) / x.len() as f32;
     let r = factor(sum(x, |x| (x - mean) * (x - mean)), x.len(), eps)?;
     for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
         *out = ((x - mean) * r) * weight + bias;
@@ -68,9 +58,17 @@ pub(in super::super) fn layernorm(
 pub(in super::super) fn softmax(x: &mut [f32]) {
     let max = x.iter().fold(f32::NEG_INFINITY, |max, x| if *x > max { *x } else { max });
     exp::exp_cut(x, max);
-    let total = sum(x, |x| x);
+    let total = float::sum(x);
     for x in x {
         *x /= total;
+    }
+}
+
+/// See [`scalar::rotate`].
+pub(in super::super) fn rotate(x: &mut [f32], cos_sin: &[f32], pairs: Pairs) {
+    match pairs {
+        Pairs::Interleaved => float::turn(x.as_chunks_mut::<2>().0, cos_sin.as_chunks::<2>().0),
+        Pairs::HalfSplit => scalar::rotate(x, cos_sin, pairs),
     }
 }
 
