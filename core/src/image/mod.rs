@@ -38,7 +38,7 @@ pub use entry::{ENTRY_BYTES, Entry};
 pub use error::{ImageError, Part};
 pub use header::{HEADER_BYTES, Header, SECTIONS, Section};
 pub(crate) use header::{Reader, Writer};
-use pipsqueak_kernels::{Format, LayoutError, Matrix, arena::cast};
+use pipsqueak_kernels::{Format, LayoutError, Matrix, Panel, arena::cast};
 
 use crate::{
     config::Config,
@@ -225,9 +225,16 @@ impl<'a> Image<'a> {
     pub fn layer(&self, layer: u32) -> Option<Layer<'a>> {
         // A layer's tensors follow each other in the order of their kinds.
         let mut entries = self.directory.get(self.position(TensorKind::RmsAtt, layer)?..)?.iter();
+        // Once a layer of every token: only what a matrix needs is read.
         let mut matrix = |kind| {
-            let entry = Entry::from_bytes(entries.next()?).ok()?;
-            if entry.kind == kind && entry.layer == layer { self.entry_matrix(&entry).ok() } else { None }
+            let mut get = header::Reader::new(entries.next()?);
+            if get.u32() != Entry::key(kind, layer) {
+                return None;
+            }
+            let [format, panel, _, _] = get.array();
+            let (rows, cols) = (get.u32() as usize, get.u32() as usize);
+            let bytes = range(self.bytes, get.u64(), get.u64())?;
+            Matrix::new(Format::from_code(format)?, Panel::from_code(panel)?, rows, cols, bytes).ok()
         };
         let rms_att = matrix(TensorKind::RmsAtt)?.row_f32(0);
         let [wq, wk, wv] = [matrix(TensorKind::Wq)?, matrix(TensorKind::Wk)?, matrix(TensorKind::Wv)?];

@@ -43,20 +43,20 @@ global_asm!(
     movs r4, #0
     mov r12, r4
 1:  ldm r0!, {r4-r7}
-    cmp r12, r4, lsl #1
-    it lo
-    lsllo r12, r4, #1
-    cmp r12, r5, lsl #1
-    it lo
-    lsllo r12, r5, #1
-    cmp r12, r6, lsl #1
-    it lo
-    lsllo r12, r6, #1
-    cmp r12, r7, lsl #1
-    it lo
-    lsllo r12, r7, #1
+    pipsqueak_fpu_larger r4
+    pipsqueak_fpu_larger r5
+    pipsqueak_fpu_larger r6
+    pipsqueak_fpu_larger r7
     subs \count, \count, #1
     bne 1b
+    .endm
+
+    @ Of many values few are larger than all before them.
+    .macro pipsqueak_fpu_larger x
+    cmp r12, \x, lsl #1
+    bhs 12f
+    lsl r12, \x, #1
+12:
     .endm
 
     @ The bits of four values at r0 times s2, rounded, to r4-r7; r9 points to four times 3 * 2^22.
@@ -173,6 +173,7 @@ pipsqueak_fpu_clamped:
 8:  .word 0x4b400000, 0x4b400000, 0x4b400000, 0x4b400000
 
     .purgem pipsqueak_fpu_largest_of
+    .purgem pipsqueak_fpu_larger
     .purgem pipsqueak_fpu_round_four
     .text
 "#,
