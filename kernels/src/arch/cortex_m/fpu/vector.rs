@@ -5,23 +5,31 @@ use crate::{BLOCK, Gate, NotFinite, Pairs, acts::ActRowMut, scalar};
 
 /// See [`scalar::quantise`].
 pub(in super::super) fn quantise(x: &[f32], row: ActRowMut<'_>) -> Result<(), NotFinite> {
-    let mut out = row.q.as_chunks_mut::<BLOCK>().0.iter_mut().zip(row.scale).zip(row.sum);
     let (fours, rest) = x.as_chunks::<4>();
-    // The last block by itself, where its last four are not all there.
-    let whole = if rest.is_empty() { fours.len() } else { fours.len() & !(BLOCK / 4 - 1) };
-    let (fours, _) = fours.split_at_checked(whole).unwrap_or((fours, &[]));
-    let mut finite = true;
-    for (x, ((q, scale), sum)) in fours.chunks(BLOCK / 4).zip(&mut out) {
-        finite &= codes::quantise(x, q, scale, sum);
+    let q = row.q.as_chunks_mut::<BLOCK>().0;
+    let finite = if rest.is_empty() {
+        codes::quantise(fours, q, row.scale, row.sum)
+    } else {
+        ragged(fours, rest, q, row.scale, row.sum)
+    };
+    if finite { Ok(()) } else { Err(NotFinite) }
+}
+
+/// The last block by itself, where its last four are not all there.
+#[cold]
+#[inline(never)]
+fn ragged(fours: &[[f32; 4]], rest: &[f32], q: &mut [[i8; BLOCK]], scale: &mut [f32], sum: &mut [i32]) -> bool {
+    let (blocks, before) = fours.as_chunks::<{ BLOCK / 4 }>();
+    let mut last = [0.0; BLOCK];
+    for (last, x) in last.iter_mut().zip(before.as_flattened().iter().chain(rest)) {
+        *last = *x;
     }
-    if !rest.is_empty()
-        && let Some(((q, scale), sum)) = out.next()
-    {
-        let mut last = [0.0; BLOCK];
-        crate::slice::copy(&mut last, x.get(whole * 4..).unwrap_or(&[]));
+    let mut finite = codes::quantise(blocks.as_flattened(), q, scale, sum);
+    let at = blocks.len();
+    if let (Some(q), Some(scale), Some(sum)) = (q.get_mut(at..), scale.get_mut(at..), sum.get_mut(at..)) {
         finite &= codes::quantise(last.as_chunks::<4>().0, q, scale, sum);
     }
-    if finite { Ok(()) } else { Err(NotFinite) }
+    finite
 }
 
 /// See [`scalar::rmsnorm`].
