@@ -11,7 +11,9 @@ use crate::{CacheRows, Query, math::tree, scalar};
 /// Elements of the widest head that is read here; wider ones go to scalar code.
 const WIDEST: usize = 256;
 
-/// See [`scalar::att_scores`]. int8 caches go to scalar code: their products are for the instruction sets.
+/// See [`scalar::att_scores`]. int8 caches go to scalar code: their products are for the instruction sets. Never inlined: its
+/// buffer is not for the stack of those.
+#[inline(never)]
 pub(super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
     let head_dim = query.x.len().max(1);
     let mut max = f32::NEG_INFINITY;

@@ -12,7 +12,8 @@ const GROUP: usize = 8;
 /// Words of a prepared query: a block's scale and groups, and four words a group.
 const WORDS: usize = WIDEST / BLOCK * (2 + BLOCK / GROUP * 4);
 
-/// See [`scalar::att_scores`].
+/// See [`scalar::att_scores`]. Not inlined, so that its buffer and that of [`values`] are not on the stack together.
+#[inline(never)]
 pub(in super::super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
     let dim = query.x.len();
     let CacheRows::I8 { q: codes, scale: scales } = *keys else { return floats::scores(query, keys, scale, out) };
@@ -41,6 +42,7 @@ pub(in super::super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f
 }
 
 /// See [`scalar::att_values`].
+#[inline(never)]
 pub(in super::super) fn values(scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
     floats::values(scores, max, values, acc, weigh_codes)
 }
