@@ -27,7 +27,7 @@ use crate::{
 /// Positions whose values are summed before they join the rest.
 const CHUNK: usize = 64;
 /// What an exponential counts as, in multiply-adds.
-const EXP_COST: usize = 16;
+const EXP_COST: usize = 32;
 
 impl<K: Kernels + ?Sized> Session<'_, K> {
     /// Units of the present stage, and what one costs in multiply-adds.
