@@ -64,7 +64,7 @@ fn demo(board: &mut Board) -> Result<(), Error> {
     let work = WORK.try_take().ok_or(Error::Taken)?;
     let mut session = Session::new(&image, &board::KERNELS, &team, &PLAN, scratch, kv)?;
     board::interrupt_every(PERIOD);
-    let settings = Settings { tokens: 40, ..Settings::new(board::CONTEXT) };
+    let settings = Settings { tokens: 40, ..Settings::new(board::CONTEXT, board::BUDGET) };
     let mut talking = common::Board { console: &mut board.console, clock: Interrupts };
     story::tell(&mut session, &mut talking, &settings, work)?;
     let changes = CHANGES.load(Relaxed);

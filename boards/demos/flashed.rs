@@ -16,7 +16,7 @@ board::entry!(demo);
 
 fn demo(board: &mut Board) -> Result<(), Error> {
     let mut line = [0; 160];
-    let settings = Settings::new(board::CONTEXT).with(board.console.arguments(&mut line));
+    let settings = Settings::new(board::CONTEXT, board::BUDGET).with(board.console.arguments(&mut line));
     let image = region::checked(board::MODEL.bytes(), &board::KERNELS)?;
     let options = PlanOptions { kv: settings.kv, ..PlanOptions::small(settings.context) };
     let plan = Plan::new(image.config(), options);

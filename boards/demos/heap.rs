@@ -26,7 +26,7 @@ fn demo(board: &mut Board) -> Result<(), Error> {
     // SAFETY: called once, before anything is allocated, with memory that nothing else uses.
     unsafe { HEAP.init((&raw mut MEMORY).addr(), board::MODEL_RAM) };
     let mut line = [0; 160];
-    let settings = Settings::new(board::CONTEXT).with(board.console.arguments(&mut line));
+    let settings = Settings::new(board::CONTEXT, board::BUDGET).with(board.console.arguments(&mut line));
     let image = region::opened(MODEL)?;
     let plan = Plan::new(image.config(), PlanOptions { kv: settings.kv, ..PlanOptions::small(settings.context) });
     // A vector that cannot be had would end in a panic, so it is asked for first.

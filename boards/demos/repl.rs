@@ -32,7 +32,7 @@ fn demo(board: &mut Board) -> Result<(), Error> {
     let _ =
         writeln!(board.console, "How does the story begin? Settings before it, as in: n=50 temp=80 Once upon a time");
     let mut line = String::<80>::new();
-    let defaults = Settings { tokens: 50, ..Settings::new(board::CONTEXT) };
+    let defaults = Settings { tokens: 50, ..Settings::new(board::CONTEXT, board::BUDGET) };
     loop {
         let _ = board.console.write_str("> ");
         if !read_line(&mut board.console, &mut line, board::ECHO) {

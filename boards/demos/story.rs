@@ -19,7 +19,8 @@ board::entry!(demo);
 
 fn demo(board: &mut Board) -> Result<(), Error> {
     let mut line = [0; 160];
-    let settings = Settings::new(board::CONTEXT).with(common::Console::arguments(&mut board.console, &mut line));
+    let settings =
+        Settings::new(board::CONTEXT, board::BUDGET).with(common::Console::arguments(&mut board.console, &mut line));
     let image = region::opened(MODEL)?;
     let (scratch, kv) = SCRATCH.try_take().zip(KV.try_take()).ok_or(Error::Taken)?;
     let work = WORK.try_take().ok_or(Error::Taken)?;

@@ -27,11 +27,11 @@ use crate::{
 /// Positions whose values are summed before they join the rest.
 const CHUNK: usize = 64;
 /// What an exponential counts as, in multiply-adds.
-const EXP_COST: usize = 16;
+const EXP_COST: usize = 32;
 
 impl<K: Kernels + ?Sized> Session<'_, K> {
     /// Units of the present stage, and what one costs in multiply-adds.
-    pub(crate) fn units(&self) -> (usize, usize) {
+    pub(crate) fn count_units(&self) -> (usize, usize) {
         let config = self.image.config();
         let (n, dim, hidden) = (self.n, config.dim as usize, config.hidden_dim as usize);
         let Layer { wq, wk, wv, wo, w1, w2, w3, .. } = &self.layer;
@@ -54,7 +54,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
             Stage::Gate => (n, hidden * (EXP_COST + 4)),
             Stage::Down => product(&[w2], n),
             Stage::FinalNorm => (self.rows, 4 * dim),
-            Stage::Head => self.image.head().map_or((0, 0), |head| product(&[&head], self.rows)),
+            Stage::Head => product(&[&self.wcls], self.rows),
             Stage::Check => (self.rows, config.vocab_size as usize),
         }
     }
@@ -67,7 +67,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
     /// Does as much of the present stage as `budget` allows and returns what it cost; `None` when not even one unit fits,
     /// unless one `must` be done.
     pub(crate) fn advance(&mut self, budget: usize, must: bool) -> Result<Option<usize>, SessionError> {
-        let (total, cost) = self.units();
+        let (total, cost) = self.units;
         let cost = cost.max(1);
         let first = self.cursor.unit;
         if self.cursor.stage == Stage::Attend && (self.head_started() || cost > budget) {
@@ -88,7 +88,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
 
     /// Units `first .. first + count` of the present stage.
     fn run_units(&mut self, first: usize, count: usize) -> Result<(), NotFinite> {
-        let Self { image, kernels, team, cache, buf, layer, n, rows, pos, .. } = self;
+        let Self { image, kernels, team, cache, buf, layer, wcls, n, rows, pos, .. } = self;
         let (kernels, team, n, rows, pos) = (*kernels, *team, *n, *rows, *pos);
         let config = image.config();
         let (dim, hidden) = (config.dim as usize, config.hidden_dim as usize);
@@ -221,19 +221,16 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
                 Ok(())
             }
             Stage::FinalNorm => {
-                let (Some(weight), Some(head)) = (image.vector(TensorKind::RmsFinal), image.head()) else {
-                    return Err(NotFinite);
-                };
-                let quantised = head.format().is_quantised();
+                let Some(weight) = image.vector(TensorKind::RmsFinal) else { return Err(NotFinite) };
+                let quantised = wcls.format().is_quantised();
                 let norm = Norm { weight, eps: config.norm_eps, quantised, skip: n - rows };
                 norm.run(kernels, team, buf.x, buf.xb, &mut buf.acts, (first, count))
             }
             Stage::Head => {
-                let Some(head) = image.head() else { return Err(NotFinite) };
                 let vocab = config.vocab_size as usize;
                 let x = Input { tokens: rows, x: part(buf.xb, 0, rows * dim), acts: buf.acts.view(rows, dim) };
                 let out = Tile::whole(part_mut(buf.logits, 0, rows * vocab), vocab, rows);
-                run_linears(kernels, team, &mut [Linear { w: head, out, store: Store::Set }], &x, units);
+                run_linears(kernels, team, &mut [Linear { w: *wcls, out, store: Store::Set }], &x, units);
                 Ok(())
             }
             Stage::Check => {
@@ -263,7 +260,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
         let unit = self.cursor.unit;
         let out = part_mut(buf.xb, unit * config.head_dim as usize, config.head_dim as usize);
         let scores = part_mut(buf.scores, 0, self.plan.options.context);
-        if attention.chunk(kernels, unit, &mut self.head, scores, out) {
+        if attention.chunk(kernels, &attention.of(unit), &mut self.head, scores, out) {
             self.head = HeadCursor::START;
             self.cursor.unit += 1;
         }
@@ -370,35 +367,61 @@ struct Attention<'a, 'c> {
 impl Attention<'_, '_> {
     /// One head's attention; `out`: `[head_dim]`, `scores`: `[context]`.
     fn head<K: Kernels + ?Sized>(&self, kernels: &K, unit: usize, scores: &mut [f32], out: &mut [f32]) {
-        let mut cursor = HeadCursor::START;
-        while !self.chunk(kernels, unit, &mut cursor, scores, out) {}
+        let Head { kv_head, len, query } = self.of(unit);
+        let scores = part_mut(scores, 0, len);
+        let (mut max, mut sum) = (f32::NEG_INFINITY, 0.0);
+        for (chunk, scores) in scores.chunks_mut(CHUNK).enumerate() {
+            let keys = self.cache.keys(self.layer, kv_head, chunk * CHUNK, scores.len());
+            let found = kernels.att_scores(&query, &keys, self.config.att_scale, scores);
+            max = if found > max { found } else { max };
+        }
+        out.fill(0.0);
+        for (chunk, scores) in scores.chunks_mut(CHUNK).enumerate() {
+            let values = self.cache.values(self.layer, kv_head, chunk * CHUNK, scores.len());
+            sum += kernels.att_values(scores, max, &values, out);
+        }
+        for out in out {
+            *out /= sum;
+        }
+    }
+
+    /// What a unit is about.
+    #[inline(always)]
+    fn of(&self, unit: usize) -> Head<'_> {
+        let config = self.config;
+        let head_dim = config.head_dim as usize;
+        let n_heads = config.n_heads as usize;
+        let t = unit.checked_div(n_heads).unwrap_or(0);
+        let shared_by = n_heads.checked_div(config.n_kv_heads as usize).unwrap_or(1);
+        let kv_head = (unit - t * n_heads).checked_div(shared_by).unwrap_or(0);
+        let x = part(self.q, unit * head_dim, head_dim);
+        let query = if self.cache.kv() == KvType::I8 {
+            let blocks = head_dim.div_ceil(BLOCK);
+            let q = part(self.query.q.as_chunks::<BLOCK>().0, unit * blocks, blocks).as_flattened();
+            Query { x, q: part(q, 0, head_dim), scale: part(self.query.scale, unit * blocks, blocks) }
+        } else {
+            Query { x, q: &[], scale: &[] }
+        };
+        Head { kv_head, len: self.pos + t + 1, query }
     }
 
     /// The next chunk of one head's two passes; `true` when the head is done.
     fn chunk<K: Kernels + ?Sized>(
         &self,
         kernels: &K,
-        unit: usize,
+        head: &Head<'_>,
         cursor: &mut HeadCursor,
         scores: &mut [f32],
         out: &mut [f32],
     ) -> bool {
-        let config = self.config;
-        let head_dim = config.head_dim as usize;
-        let n_heads = config.n_heads as usize;
-        let t = unit.checked_div(n_heads).unwrap_or(0);
-        let head = unit - t * n_heads;
-        let shared_by = n_heads.checked_div(config.n_kv_heads as usize).unwrap_or(1);
-        let kv_head = head.checked_div(shared_by).unwrap_or(0);
-        let len = self.pos + t + 1;
         let from = cursor.chunk * CHUNK;
-        let count = CHUNK.min(len.saturating_sub(from));
+        let count = CHUNK.min(head.len.saturating_sub(from));
         let scores = part_mut(scores, from, count);
         cursor.chunk += 1;
-        let last = from + count >= len;
+        let last = from + count >= head.len;
         if !cursor.values {
-            let keys = self.cache.keys(self.layer, kv_head, from, count);
-            let max = kernels.att_scores(&self.query(unit, head_dim), &keys, config.att_scale, scores);
+            let keys = self.cache.keys(self.layer, head.kv_head, from, count);
+            let max = kernels.att_scores(&head.query, &keys, self.config.att_scale, scores);
             cursor.max = if max > cursor.max { max } else { cursor.max };
             if last {
                 (cursor.values, cursor.chunk) = (true, 0);
@@ -406,7 +429,7 @@ impl Attention<'_, '_> {
             }
             return false;
         }
-        let values = self.cache.values(self.layer, kv_head, from, count);
+        let values = self.cache.values(self.layer, head.kv_head, from, count);
         cursor.sum += kernels.att_values(scores, cursor.max, &values, out);
         if last {
             for out in out {
@@ -415,17 +438,13 @@ impl Attention<'_, '_> {
         }
         last
     }
+}
 
-    fn query(&self, unit: usize, head_dim: usize) -> Query<'_> {
-        let x = part(self.q, unit * head_dim, head_dim);
-        if self.cache.kv() != KvType::I8 {
-            return Query { x, q: &[], scale: &[] };
-        }
-        let blocks = head_dim.div_ceil(BLOCK);
-        Query {
-            x,
-            q: part(self.query.q, unit * blocks * BLOCK, head_dim),
-            scale: part(self.query.scale, unit * blocks, blocks),
-        }
-    }
+/// One head of a token.
+struct Head<'a> {
+    /// The head of the cache it reads.
+    kv_head: usize,
+    /// Positions it looks at.
+    len: usize,
+    query: Query<'a>,
 }

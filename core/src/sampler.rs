@@ -161,9 +161,17 @@ fn largest(logits: &[f32]) -> f32 {
 /// The id of the largest logit; the lower one of equals.
 pub fn greedy(logits: &[f32]) -> u32 {
     let mut best = (0, f32::NEG_INFINITY);
-    for (id, x) in logits.iter().enumerate() {
-        if *x > best.1 {
-            best = (id as u32, *x);
+    // By fours, of which few have a new best.
+    for (index, four) in logits.chunks(4).enumerate() {
+        if let [a, b, c, d] = *four
+            && !(a > best.1 || b > best.1 || c > best.1 || d > best.1)
+        {
+            continue;
+        }
+        for (place, x) in four.iter().enumerate() {
+            if *x > best.1 {
+                best = ((index * 4 + place) as u32, *x);
+            }
         }
     }
     best.0

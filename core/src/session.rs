@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use pipsqueak_kernels::{ArenaTooSmall, Kernels, arena::Line, team::Team};
+use pipsqueak_kernels::{ArenaTooSmall, Kernels, Matrix, arena::Line, team::Team};
 
 use crate::{
     buffers::Buffers,
@@ -126,7 +126,11 @@ pub struct Session<'m, K: Kernels + ?Sized = dyn Kernels> {
     pub(crate) ready: usize,
     pub(crate) cursor: Cursor,
     pub(crate) head: HeadCursor,
+    /// Units of the present stage, and what one costs in multiply-adds.
+    pub(crate) units: (usize, usize),
     pub(crate) layer: Layer<'m>,
+    /// The output head.
+    pub(crate) wcls: Matrix<'m>,
 }
 
 /// Where it stands; the buffers would fill pages.
@@ -181,7 +185,9 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
             ready: 0,
             cursor: Cursor::START,
             head: HeadCursor::START,
+            units: (0, 0),
             layer: image.layer(0).ok_or(SessionError::ImageChanged)?,
+            wcls: image.head().ok_or(SessionError::ImageChanged)?,
         })
     }
 
@@ -236,8 +242,8 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
             Want::All => n,
         };
         self.ready = 0;
-        self.cursor = Cursor::START;
         self.head = HeadCursor::START;
+        self.enter(Cursor::START);
         Ok(n)
     }
 
@@ -260,7 +266,7 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
             };
             any = true;
             left = left.saturating_sub(spent);
-            if self.cursor.unit >= self.units().0 && !self.next_stage()? {
+            if self.cursor.unit >= self.units.0 && !self.next_stage()? {
                 return Ok(Progress::Done);
             }
         }
@@ -272,7 +278,7 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
             return Ok(None);
         }
         let at = self.cursor;
-        while self.cursor.unit < self.units().0 {
+        while self.cursor.unit < self.units.0 {
             if let Err(error) = self.advance(usize::MAX, true) {
                 self.n = 0;
                 return Err(error);
@@ -293,7 +299,7 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
                     self.n = if layer.is_some() { self.n } else { 0 };
                     self.layer = layer.ok_or(SessionError::ImageChanged)?;
                 }
-                self.cursor = next;
+                self.enter(next);
                 Ok(true)
             }
             None => {
@@ -303,6 +309,11 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
                 Ok(false)
             }
         }
+    }
+
+    fn enter(&mut self, at: Cursor) {
+        self.cursor = at;
+        self.units = self.count_units();
     }
 
     /// Where the present batch stands.

@@ -60,7 +60,9 @@ impl TensorKind {
 
     /// The kind with this number.
     pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == code)
+        // A layer's kinds come behind the model's three.
+        let index = if code < Self::RmsAtt as u8 { code } else { code - Self::RmsAtt as u8 + 3 };
+        Self::ALL.get(index as usize).copied().filter(|kind| *kind as u8 == code)
     }
 
     /// The field's short name for it.

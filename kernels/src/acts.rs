@@ -54,14 +54,21 @@ impl<'a> Acts<'a> {
         (part(self.scale, first, len), part(self.sum, first, len))
     }
 
+    /// All rows as one, the first token's at its beginning.
+    #[inline(always)]
+    #[allow(dead_code, reason = "for kernel sets that not every architecture has")]
+    pub(crate) const fn whole(&self) -> ActRow<'a> {
+        ActRow { q: self.q, scale: self.scale, sum: self.sum }
+    }
+
     /// The row of token `t`; empty when there is none.
     #[inline]
     pub fn row(&self, t: usize) -> ActRow<'a> {
-        let at = t.saturating_mul(self.blocks);
+        let (at, blocks) = (t.saturating_mul(self.blocks), self.blocks);
         ActRow {
-            q: part(self.q, at.saturating_mul(BLOCK), self.blocks.saturating_mul(BLOCK)),
-            scale: part(self.scale, at, self.blocks),
-            sum: part(self.sum, at, self.blocks),
+            q: part(self.q.as_chunks::<BLOCK>().0, at, blocks).as_flattened(),
+            scale: part(self.scale, at, blocks),
+            sum: part(self.sum, at, blocks),
         }
     }
 }

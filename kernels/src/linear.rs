@@ -27,32 +27,36 @@ pub fn run_linears<K: Kernels + ?Sized>(
     x: &Input<'_>,
     units: Range<usize>,
 ) {
+    let linears = &*linears;
     let jobs = match team.size() {
-        1 => 1,
+        1 => return run_units(kernels, linears, x, units),
         size => (size * JOBS_PER_MEMBER).min(units.len()).max(1),
     };
     let grain = units.len().div_ceil(jobs).max(1);
-    let linears = &*linears;
     team.run(units.len().div_ceil(grain), &|job| {
         let first = units.start + job * grain;
-        let last = (first + grain).min(units.end);
-        let mut start = 0;
-        for linear in linears {
-            let end = start + linear.w.panels();
-            let (from, to) = (first.max(start), last.min(end));
-            if from < to {
-                let (from, to) = (from - start, to - start);
-                let rows = linear.w.unit_rows();
-                let first_row = from * rows;
-                let count = (to * rows).min(linear.w.rows()) - first_row;
-                // SAFETY: jobs cover disjoint unit ranges, hence disjoint rows of this matrix's outputs, and each job runs
-                // once; `linears` stays borrowed, so nobody else reads or writes the outputs.
-                let mut tile = unsafe { linear.out.strip(first_row, count) };
-                kernels.matmul(&linear.w, from..to, x, &mut tile, linear.store);
-            }
-            start = end;
-        }
+        run_units(kernels, linears, x, first..(first + grain).min(units.end));
     });
+}
+
+/// The units `units`, which nobody else works on.
+fn run_units<K: Kernels + ?Sized>(kernels: &K, linears: &[Linear<'_>], x: &Input<'_>, units: Range<usize>) {
+    let mut start = 0;
+    for linear in linears {
+        let end = start + linear.w.panels();
+        let (from, to) = (units.start.max(start), units.end.min(end));
+        if from < to {
+            let (from, to) = (from - start, to - start);
+            let rows = linear.w.unit_rows();
+            let first_row = from * rows;
+            let count = (to * rows).min(linear.w.rows()) - first_row;
+            // SAFETY: jobs cover disjoint unit ranges, hence disjoint rows of this matrix's outputs, and each job runs
+            // once; `linears` stays borrowed, so nobody else reads or writes the outputs.
+            let mut tile = unsafe { linear.out.strip(first_row, count) };
+            kernels.matmul(&linear.w, from..to, x, &mut tile, linear.store);
+        }
+        start = end;
+    }
 }
 
 /// Units of a stage's products.

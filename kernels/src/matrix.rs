@@ -169,6 +169,14 @@ impl<'a> Matrix<'a> {
         part(self.payload, p.saturating_mul(len), len)
     }
 
+    /// Scales and payload of all panels: those of [`Self::panels`] panels of [`Self::blocks`] blocks, and what is added to
+    /// fill a line.
+    #[inline(always)]
+    #[allow(dead_code, reason = "for kernel sets that not every architecture has")]
+    pub(crate) const fn parts(&self) -> (&'a [u16], &'a [u8]) {
+        (self.scales, self.payload)
+    }
+
     /// Scales and payload of panel `p` and all that follow it; empty when there is no such panel.
     #[cfg(any(feature = "dsp", feature = "helium"))]
     #[allow(dead_code, reason = "for kernel sets that not every architecture has")]
@@ -222,6 +230,22 @@ impl<'a> Matrix<'a> {
         }
         let len = r_count * self.format.block_payload();
         let payload = part(self.panel_payload(p), block * len, len);
+        if matches!(self.panel, Panel::D4) {
+            // `Panel::place` by words: a row's four or eight codes lie in one of four.
+            let words = payload.as_chunks::<4>().0.iter().skip(r).step_by(4).map(|word| u32::from_le_bytes(*word));
+            if matches!(self.format, Format::Q8) {
+                for (codes, word) in out.codes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+                    *codes = (word ^ 0x0080_0080).to_le_bytes();
+                }
+            } else {
+                for (codes, word) in out.codes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
+                    let [a, b, c, d] = (word & 0x0f0f_0f0f).to_le_bytes();
+                    let [e, f, g, h] = ((word ^ 0x8000_8000) >> 4 & 0x0f0f_0f0f).to_le_bytes();
+                    *codes = [a, e, c, g, b, f, d, h];
+                }
+            }
+            return Some(out);
+        }
         if !self.panel.is_stepped() {
             let mask = code_mask(self.format);
             for (i, code) in out.codes.iter_mut().enumerate() {

@@ -8,25 +8,33 @@ pub trait Clock {
     fn now(&mut self) -> u64;
 }
 
-/// Makes nanoseconds of the ticks of a timer of few bits that may wrap.
+/// Makes nanoseconds of the ticks of a timer of few bits that may wrap. Without a division, which in software takes longer
+/// than many a slice of what is measured.
 #[derive(Debug)]
 pub struct Ticks {
     last: u32,
-    ticks: u64,
     mask: u32,
-    picoseconds: u32,
+    /// A tick: nanoseconds, and a fraction of one in 2^-32.
+    tick: (u32, u32),
+    nanoseconds: u64,
+    fraction: u32,
 }
 
 impl Ticks {
     /// For a timer that counts up to `mask` and then from 0 again, a tick of so many picoseconds, standing at `now`.
     pub const fn new(mask: u32, picoseconds: u32, now: u32) -> Self {
-        Self { last: now, ticks: 0, mask, picoseconds }
+        let fraction = ((picoseconds % 1000) as u64 * (1 << 32)) / 1000;
+        Self { last: now, mask, tick: (picoseconds / 1000, fraction as u32), nanoseconds: 0, fraction: 0 }
     }
 
     /// Nanoseconds up to the reading `now`.
     pub fn nanoseconds(&mut self, now: u32) -> u64 {
-        self.ticks = self.ticks.wrapping_add(u64::from(now.wrapping_sub(self.last) & self.mask));
+        let ticks = u64::from(now.wrapping_sub(self.last) & self.mask);
         self.last = now;
-        self.ticks.wrapping_mul(u64::from(self.picoseconds)) / 1000
+        let (whole, fraction) = self.tick;
+        let fraction = ticks * u64::from(fraction) + u64::from(self.fraction);
+        self.fraction = fraction as u32;
+        self.nanoseconds = self.nanoseconds.wrapping_add(ticks * u64::from(whole) + (fraction >> 32));
+        self.nanoseconds
     }
 }

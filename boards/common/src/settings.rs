@@ -2,7 +2,7 @@
 
 use pipsqueak::{KvType, Sampling};
 
-/// A demo's settings. Each has a word: `n=100`, `ctx=128`, `budget=4000`, `kv=f16`, and for sampling `temp=80`, `top_p=95`,
+/// A demo's settings. Each has a word: `n=100`, `ctx=128`, `budget=9000`, `kv=f16`, and for sampling `temp=80`, `top_p=95`,
 /// `min_p=5` (hundredths), `top_k=40`, `penalty=110`, `seed=1`; `ids` shows tokens in place of text, `full` goes on to a full
 /// context.
 #[derive(Clone, Copy, Debug)]
@@ -26,12 +26,12 @@ pub struct Settings<'a> {
 }
 
 impl Settings<'static> {
-    /// What a demo does when nothing is asked for: `context` positions, greedy.
-    pub const fn new(context: usize) -> Self {
+    /// What a demo does when nothing is asked for: `context` positions, slices of `budget` multiply-adds, greedy.
+    pub const fn new(context: usize, budget: usize) -> Self {
         Self {
             tokens: 200,
             context,
-            budget: 4000,
+            budget,
             kv: KvType::I8,
             sampling: Sampling::GREEDY,
             ids: false,

@@ -15,6 +15,8 @@ pub static KERNELS: Scalar = Scalar;
 pub const MODEL_RAM: usize = 112 << 10;
 /// BOARD: positions of the cache.
 pub const CONTEXT: usize = 256;
+/// BOARD: multiply-adds of a slice, after which others have their turn.
+pub const BUDGET: usize = 4_000;
 /// BOARD: whether the console leaves it to the program to show what is typed, as a serial line does.
 pub const ECHO: bool = false;
 /// BOARD: a tick of SysTick; the core runs at 120 MHz.

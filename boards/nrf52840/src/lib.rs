@@ -22,6 +22,8 @@ pub static KERNELS: Dsp = Dsp;
 pub const MODEL_RAM: usize = 192 << 10;
 /// BOARD: positions of the cache.
 pub const CONTEXT: usize = 256;
+/// BOARD: multiply-adds of a slice, after which others have their turn.
+pub const BUDGET: usize = 12_000;
 /// BOARD: whether the console leaves it to the program to show what is typed, as a serial line does.
 pub const ECHO: bool = true;
 /// BOARD: a tick of SysTick; the core runs at 64 MHz.

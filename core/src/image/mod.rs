@@ -38,7 +38,7 @@ pub use entry::{ENTRY_BYTES, Entry};
 pub use error::{ImageError, Part};
 pub use header::{HEADER_BYTES, Header, SECTIONS, Section};
 pub(crate) use header::{Reader, Writer};
-use pipsqueak_kernels::{Format, LayoutError, Matrix, arena::cast};
+use pipsqueak_kernels::{Format, LayoutError, Matrix, Panel, arena::cast};
 
 use crate::{
     config::Config,
@@ -223,18 +223,25 @@ impl<'a> Image<'a> {
 
     /// The weights of layer `layer`.
     pub fn layer(&self, layer: u32) -> Option<Layer<'a>> {
-        let matrix = |kind| self.matrix(kind, layer);
-        Some(Layer {
-            rms_att: matrix(TensorKind::RmsAtt)?.row_f32(0),
-            wq: matrix(TensorKind::Wq)?,
-            wk: matrix(TensorKind::Wk)?,
-            wv: matrix(TensorKind::Wv)?,
-            wo: matrix(TensorKind::Wo)?,
-            rms_ffn: matrix(TensorKind::RmsFfn)?.row_f32(0),
-            w1: matrix(TensorKind::W1)?,
-            w2: matrix(TensorKind::W2)?,
-            w3: matrix(TensorKind::W3)?,
-        })
+        // A layer's tensors follow each other in the order of their kinds.
+        let mut entries = self.directory.get(self.position(TensorKind::RmsAtt, layer)?..)?.iter();
+        // Once a layer of every token: only what a matrix needs is read.
+        let mut matrix = |kind| {
+            let mut get = header::Reader::new(entries.next()?);
+            if get.u32() != Entry::key(kind, layer) {
+                return None;
+            }
+            let [format, panel, _, _] = get.array();
+            let (rows, cols) = (get.u32() as usize, get.u32() as usize);
+            let bytes = range(self.bytes, get.u64(), get.u64())?;
+            Matrix::new(Format::from_code(format)?, Panel::from_code(panel)?, rows, cols, bytes).ok()
+        };
+        let rms_att = matrix(TensorKind::RmsAtt)?.row_f32(0);
+        let [wq, wk, wv] = [matrix(TensorKind::Wq)?, matrix(TensorKind::Wk)?, matrix(TensorKind::Wv)?];
+        let wo = matrix(TensorKind::Wo)?;
+        let rms_ffn = matrix(TensorKind::RmsFfn)?.row_f32(0);
+        let [w1, w2, w3] = [matrix(TensorKind::W1)?, matrix(TensorKind::W2)?, matrix(TensorKind::W3)?];
+        Some(Layer { rms_att, wq, wk, wv, wo, rms_ffn, w1, w2, w3 })
     }
 
     /// Compares every tensor's bytes with its CRC-32. Reads the whole image.
@@ -250,9 +257,13 @@ impl<'a> Image<'a> {
     }
 
     fn entry(&self, kind: TensorKind, layer: u32) -> Option<Entry> {
+        Entry::from_bytes(self.directory.get(self.position(kind, layer)?)?).ok()
+    }
+
+    /// A tensor's place in the directory.
+    fn position(&self, kind: TensorKind, layer: u32) -> Option<usize> {
         let key = Entry::key(kind, layer);
-        let at = self.directory.binary_search_by_key(&key, |bytes| header::Reader::new(bytes).u32()).ok()?;
-        Entry::from_bytes(self.directory.get(at)?).ok()
+        self.directory.binary_search_by_key(&key, |bytes| header::Reader::new(bytes).u32()).ok()
     }
 
     fn entry_matrix(&self, entry: &Entry) -> Result<Matrix<'a>, LayoutError> {

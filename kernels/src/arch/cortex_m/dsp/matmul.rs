@@ -23,91 +23,67 @@ use crate::{BLOCK, Format, Input, Matrix, Panel, Store, Tile, acts::ActRow, scal
 
 /// Rows of the panel this set reads.
 const R: usize = 4;
-/// Blocks of activations prepared at a time: all of a row of 576, in 1.4 KB of stack.
-const CHUNK: usize = 18;
+/// Blocks of activations prepared at a time where that is all of a row, up to 288 columns: 0.7 KB of stack.
+const SHORT: usize = 9;
+/// The same for longer rows: 1.4 KB of stack.
+const LONG: usize = 18;
 /// Words of one prepared block, at most.
 const RECORD: usize = 19;
 /// Panels that share prepared activations where a row is longer than a chunk.
 const GROUP: usize = 16;
 
 /// See [`scalar::matmul`].
+#[inline(always)]
 pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {
-    let blocks = w.blocks();
-    if !matches!(w.panel(), Panel::D4) || blocks == 0 {
+    let (blocks, rows) = (w.blocks(), out.rows());
+    let usual = matches!(w.panel(), Panel::D4) && blocks <= SHORT && rows & (R - 1) == 0;
+    // A chip works on one token, and most matrices have short rows in whole panels: this path is as short as can be.
+    if usual && (x.tokens, out.tokens()) == (1, 1) {
+        let mut records = [const { MaybeUninit::uninit() }; SHORT];
+        let mut stream = Stream { records: &mut records, blocks: 0 };
+        let routines = Routines::of(w.format());
+        routines.prepare(&mut stream, &x.acts.whole(), 0, blocks);
+        let out = out.row(0).as_chunks_mut::<R>().0;
+        routines.dots(w, panels.start, 0, &stream, &[0.0; R], out, store);
+    } else {
+        any(w, panels, x, out, store);
+    }
+}
+
+/// As [`matmul`], of any size and panel.
+#[cold]
+#[inline(never)]
+fn any(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {
+    if !matches!(w.panel(), Panel::D4) || w.blocks() == 0 {
         return scalar::matmul(w, panels, x, out, store);
     }
-    let routines = match w.format() {
-        Format::Q8 => {
-            Routines { prepare: pipsqueak_dsp_prepare_q8, dots: pipsqueak_dsp_q8, scales: R, payload: 32 * R }
-        }
-        Format::Q4 => {
-            Routines { prepare: pipsqueak_dsp_prepare_q4, dots: pipsqueak_dsp_q4, scales: R, payload: 16 * R }
-        }
-        _ => Routines { prepare: pipsqueak_dsp_prepare_q4m, dots: pipsqueak_dsp_q4m, scales: 2 * R, payload: 16 * R },
-    };
-    let weights = w.panels_from(panels.start);
     for t in 0..out.tokens().min(x.tokens) {
         let (act, out) = (x.acts.row(t), out.row(t));
-        if blocks <= CHUNK {
-            whole_rows(&routines, weights, blocks, &act, out, store);
-        } else {
-            long_rows(&routines, weights, blocks, &act, out, store);
-        }
-    }
-}
-
-/// Scales and payload, block behind block.
-type Weights<'a> = (&'a [u16], &'a [u8]);
-
-/// Rows whose activations are prepared as one.
-fn whole_rows(
-    routines: &Routines,
-    (scales, payload): Weights<'_>,
-    blocks: usize,
-    act: &ActRow<'_>,
-    out: &mut [f32],
-    store: Store,
-) {
-    let mut words = MaybeUninit::uninit();
-    let mut stream = Stream { words: &mut words, blocks: 0 };
-    routines.prepare(&mut stream, act, 0, blocks);
-    let (fours, rest) = out.as_chunks_mut::<R>();
-    let done = fours.len() * blocks;
-    routines.dots((scales, payload), &stream, &[0.0; R], fours, store);
-    // The last rows of the matrix, fewer than a panel.
-    if !rest.is_empty() {
-        let mut last = [[0.0; R]];
-        routines.dots(routines.skip((scales, payload), done), &stream, &[0.0; R], &mut last, Store::Set);
-        for (out, product) in rest.iter_mut().zip(last.as_flattened()) {
-            store.put(out, *product);
-        }
-    }
-}
-
-/// Rows longer than a chunk: the sums of a group of panels wait in memory from one chunk to the next.
-fn long_rows(
-    routines: &Routines,
-    weights: Weights<'_>,
-    blocks: usize,
-    act: &ActRow<'_>,
-    out: &mut [f32],
-    store: Store,
-) {
-    let mut words = MaybeUninit::uninit();
-    let mut stream = Stream { words: &mut words, blocks: 0 };
-    for (group, out) in out.chunks_mut(GROUP * R).enumerate() {
-        let mut sums = [[0.0; R]; GROUP];
-        let sums = sums.get_mut(..out.len().div_ceil(R)).unwrap_or(&mut []);
-        for start in (0..blocks).step_by(CHUNK) {
-            routines.prepare(&mut stream, act, start, CHUNK.min(blocks - start));
-            for (p, sum) in sums.iter_mut().enumerate() {
-                let weights = routines.skip(weights, (group * GROUP + p) * blocks + start);
-                let so_far = *sum;
-                routines.dots(weights, &stream, &so_far, core::slice::from_mut(sum), Store::Set);
+        // The sums of a group of panels wait in memory from one chunk of their rows to the next.
+        for (group, out) in out.chunks_mut(GROUP * R).enumerate() {
+            let mut sums = [[0.0; R]; GROUP];
+            let sums = sums.get_mut(..out.len().div_ceil(R)).unwrap_or(&mut []);
+            add_chunks(w, panels.start + group * GROUP, &act, sums);
+            for (out, sum) in out.iter_mut().zip(sums.as_flattened()) {
+                store.put(out, *sum);
             }
         }
-        for (out, sum) in out.iter_mut().zip(sums.as_flattened()) {
-            store.put(out, *sum);
+    }
+}
+
+/// Adds to `sums` the products of as many panels, from `first` on.
+fn add_chunks(w: &Matrix<'_>, first: usize, act: &ActRow<'_>, sums: &mut [[f32; R]]) {
+    let mut records = [const { MaybeUninit::uninit() }; LONG];
+    let mut stream = Stream { records: &mut records, blocks: 0 };
+    let routines = Routines::of(w.format());
+    for start in (0..w.blocks()).step_by(LONG) {
+        routines.prepare(&mut stream, act, start, LONG.min(w.blocks() - start));
+        if stream.blocks == w.blocks() {
+            return routines.dots(w, first, 0, &stream, &[0.0; R], sums, Store::Set);
+        }
+        for (p, sum) in sums.iter_mut().enumerate() {
+            let so_far = *sum;
+            routines.dots(w, first + p, start, &stream, &so_far, core::slice::from_mut(sum), Store::Set);
         }
     }
 }
@@ -118,7 +94,7 @@ fn long_rows(
 /// the scale times the sum for Q4M), then for each eight columns the pairs `a3`, `16 a2 - a3`, `256 a1 - a3` and `256 a0 -
 /// a2`.
 struct Stream<'a> {
-    words: &'a mut MaybeUninit<[u32; CHUNK * RECORD]>,
+    records: &'a mut [MaybeUninit<[u32; RECORD]>],
     blocks: usize,
 }
 
@@ -126,26 +102,39 @@ struct Stream<'a> {
 struct Routines {
     prepare: Prepare,
     dots: Dots,
-    /// Halves.
+    /// Halves of a block's scales.
     scales: usize,
-    /// Bytes.
+    /// Bytes of a block's payload.
     payload: usize,
 }
 
 impl Routines {
-    /// Prepares `count` blocks of `act` from `start` on, at most [`CHUNK`]; none if `act` is shorter.
+    #[inline(always)]
+    fn of(format: Format) -> Self {
+        match format {
+            Format::Q8 => {
+                Self { prepare: pipsqueak_dsp_prepare_q8, dots: pipsqueak_dsp_q8, scales: R, payload: 32 * R }
+            }
+            Format::Q4 => {
+                Self { prepare: pipsqueak_dsp_prepare_q4, dots: pipsqueak_dsp_q4, scales: R, payload: 16 * R }
+            }
+            _ => Self { prepare: pipsqueak_dsp_prepare_q4m, dots: pipsqueak_dsp_q4m, scales: 2 * R, payload: 16 * R },
+        }
+    }
+
+    /// Prepares `count` blocks of `act` from `start` on, as many as `stream` has room for; none if `act` is shorter.
     #[inline(always)]
     fn prepare(&self, stream: &mut Stream<'_>, act: &ActRow<'_>, start: usize, count: usize) {
         let q = part(act.q.as_chunks::<BLOCK>().0, start, count);
         let (scale, sum) = (part(act.scale, start, count), part(act.sum, start, count));
-        stream.blocks = q.len().min(scale.len()).min(sum.len()).min(CHUNK);
+        stream.blocks = q.len().min(scale.len()).min(sum.len()).min(stream.records.len());
         if stream.blocks > 0 {
-            // SAFETY: the slices have so many elements, and `words` room for `CHUNK` records of at most `RECORD` words.
+            // SAFETY: the slices have so many elements, and `records` as many records, each of at most `RECORD` words.
             // The feature `dsp` promises the instructions.
             unsafe {
                 (self.prepare)(
                     q.as_ptr(),
-                    stream.words.as_mut_ptr().cast(),
+                    stream.records.as_mut_ptr().cast(),
                     scale.as_ptr(),
                     stream.blocks,
                     sum.as_ptr(),
@@ -154,36 +143,41 @@ impl Routines {
         }
     }
 
-    /// What follows after `blocks` blocks of a panel.
+    /// The products of consecutive panels from `first` on, one to each element of `out`, of as many blocks as `stream`
+    /// holds, from `start` on; unless that is all of a panel's blocks, `out` is one. `from` is what a row's sum begins
+    /// with, 0 or the sum of the blocks before.
     #[inline(always)]
-    fn skip<'a>(&self, (scales, payload): Weights<'a>, blocks: usize) -> Weights<'a> {
-        let scales = scales.get(blocks.saturating_mul(self.scales)..).unwrap_or(&[]);
-        (scales, payload.get(blocks.saturating_mul(self.payload)..).unwrap_or(&[]))
-    }
-
-    /// The products of consecutive panels, each of as many blocks as `stream` holds, one to each element of `out`; `from`
-    /// is what a row's sum begins with, 0 or the sum of the blocks before.
-    #[inline(always)]
-    fn dots(&self, weights: Weights<'_>, stream: &Stream<'_>, from: &[f32; R], out: &mut [[f32; R]], store: Store) {
-        let (scales, payload) = weights;
-        let (blocks, panels) = (stream.blocks, out.len());
-        let count = blocks.saturating_mul(panels);
-        let there =
-            count.saturating_mul(self.scales) <= scales.len() && count.saturating_mul(self.payload) <= payload.len();
-        if count == 0 || !there {
-            debug_assert!(panels == 0, "{panels} panels of {blocks} blocks in {} bytes", payload.len());
+    fn dots(
+        &self,
+        w: &Matrix<'_>,
+        first: usize,
+        start: usize,
+        stream: &Stream<'_>,
+        from: &[f32; R],
+        out: &mut [[f32; R]],
+        store: Store,
+    ) {
+        let (blocks, count) = (stream.blocks, out.len());
+        let whole = blocks == w.blocks() && start == 0;
+        let inside = whole || (count == 1 && start.checked_add(blocks).is_some_and(|end| end <= w.blocks()));
+        let there = first.checked_add(count).is_some_and(|end| end <= w.panels());
+        if blocks == 0 || count == 0 || !inside || !there {
+            debug_assert!(count == 0, "panels {first} + {count} of {}, blocks {start} + {blocks}", w.panels());
             return;
         }
-        // SAFETY: `scales` and `payload` hold `count` blocks, and `stream` that many records of this format, as its maker
-        // saw to. `from` and `out` are floats by fours. The feature `dsp` promises the instructions.
+        let (scales, payload) = w.parts();
+        let at = first * w.blocks() + start;
+        // SAFETY: the matrix has `panels()` panels of `blocks()` blocks of this format, as it was made, and of those the
+        // ones wanted, as was just checked. `stream` has that many records of this format, as its maker saw to. `from` and
+        // `out` are floats by fours. The feature `dsp` promises the instructions.
         unsafe {
             (self.dots)(
-                payload.as_ptr(),
-                scales.as_ptr(),
-                stream.words.as_ptr().cast(),
+                payload.as_ptr().add(at * self.payload),
+                scales.as_ptr().add(at * self.scales),
+                stream.records.as_ptr().cast(),
                 blocks,
                 out.as_mut_ptr(),
-                panels,
+                count,
                 from,
                 matches!(store, Store::Add) as usize,
             );

@@ -8,7 +8,9 @@ mod matmul;
 use core::ops::Range;
 
 use super::fpu;
-use crate::{CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Panel, Query, Store, Tile, acts::ActRowMut};
+use crate::{
+    CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Pairs, Panel, Query, Store, Tile, acts::ActRowMut,
+};
 
 /// The DSP extension and a single-precision FPU, which the cargo feature `dsp` promises.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,6 +43,10 @@ impl Kernels for Dsp {
 
     fn softmax(&self, x: &mut [f32]) {
         fpu::vector::softmax(x);
+    }
+
+    fn rotate(&self, x: &mut [f32], cos_sin: &[f32], pairs: Pairs) {
+        fpu::vector::rotate(x, cos_sin, pairs);
     }
 
     fn gate(&self, function: Gate, gate: &mut [f32], up: &[f32]) {

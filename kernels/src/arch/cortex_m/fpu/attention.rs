@@ -4,14 +4,16 @@ use core::mem::MaybeUninit;
 
 use super::{
     exp::{exp_cut, exp_cut_scaled},
-    sum, widen_all,
+    float, widen_all,
 };
 use crate::{CacheRows, Query, math::tree, scalar};
 
 /// Elements of the widest head that is read here; wider ones go to scalar code.
 const WIDEST: usize = 256;
 
-/// See [`scalar::att_scores`]. int8 caches go to scalar code: their products are for the instruction sets.
+/// See [`scalar::att_scores`]. int8 caches go to scalar code: their products are for the instruction sets. Never inlined: its
+/// buffer is not for the stack of those.
+#[inline(never)]
 pub(super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
     let head_dim = query.x.len().max(1);
     let mut max = f32::NEG_INFINITY;
@@ -80,7 +82,7 @@ pub(super) fn values(
             }
         }
     }
-    sum(scores, |w| w)
+    float::sum(scores)
 }
 
 /// Adds to `acc` the sum over positions of `weights[i] * values[i]`, each element in position order from +0.0.

@@ -12,7 +12,8 @@ const GROUP: usize = 8;
 /// Words of a prepared query: a block's scale and groups, and four words a group.
 const WORDS: usize = WIDEST / BLOCK * (2 + BLOCK / GROUP * 4);
 
-/// See [`scalar::att_scores`].
+/// See [`scalar::att_scores`]. Not inlined, so that its buffer and that of [`values`] are not on the stack together.
+#[inline(never)]
 pub(in super::super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
     let dim = query.x.len();
     let CacheRows::I8 { q: codes, scale: scales } = *keys else { return floats::scores(query, keys, scale, out) };
@@ -41,6 +42,7 @@ pub(in super::super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f
 }
 
 /// See [`scalar::att_values`].
+#[inline(never)]
 pub(in super::super) fn values(scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
     floats::values(scores, max, values, acc, weigh_codes)
 }
@@ -203,21 +205,22 @@ pipsqueak_dsp_scores:
     vstmia r3!, {s3}
     vcmp.f32 s3, s1
     vmrs APSR_nzcv, fpscr
-    it gt
-    vmovgt.f32 s1, s3
-    subs r4, r4, #1
+    bgt 8f
+7:  subs r4, r4, #1
     bne 6b
     vmov.f32 s0, s1
     pop {r4-r11, pc}
+8:  vmov.f32 s1, s3
+    b 7b
 
-    @ Four codes of the word \w times s0, added to four sums; r12 is overwritten.
-    .macro pipsqueak_dsp_weigh_word w, s, s1, s2, s3
-    sxtb r12, \w
-    sxtb r6, \w, ror #8
-    vmov s1, s2, r12, r6
-    sxtb r12, \w, ror #16
-    asr \w, \w, #24
-    vmov s3, s4, r12, \w
+    @ Four codes from \at on times s0, added to four sums; r4-r6 and r12 are overwritten.
+    .macro pipsqueak_dsp_weigh_four at, s, s1, s2, s3
+    ldrsb r4, [r1, #\at]
+    ldrsb r5, [r1, #\at + 1]
+    ldrsb r6, [r1, #\at + 2]
+    ldrsb r12, [r1, #\at + 3]
+    vmov s1, s2, r4, r5
+    vmov s3, s4, r6, r12
     vcvt.f32.s32 s1, s1
     vcvt.f32.s32 s2, s2
     vcvt.f32.s32 s3, s3
@@ -242,12 +245,10 @@ pipsqueak_dsp_weigh:
     vmov s10, s11, r4, r4
     vmov s12, s13, r4, r4
     vmov s14, s15, r4, r4
-1:  ldr r5, [r1, #4]
-    ldr r4, [r1]
+1:  vldmia r0!, {s0}
+    pipsqueak_dsp_weigh_four 0, s8, s9, s10, s11
+    pipsqueak_dsp_weigh_four 4, s12, s13, s14, s15
     add r1, r1, r3
-    vldmia r0!, {s0}
-    pipsqueak_dsp_weigh_word r4, s8, s9, s10, s11
-    pipsqueak_dsp_weigh_word r5, s12, s13, s14, s15
     subs r2, r2, #1
     bne 1b
     ldr r4, [sp, #16]
@@ -263,7 +264,7 @@ pipsqueak_dsp_weigh:
     vstmia r4, {s0-s7}
     pop {r4-r6, pc}
 
-    .purgem pipsqueak_dsp_weigh_word
+    .purgem pipsqueak_dsp_weigh_four
     .text
 "#,
     options(raw)

@@ -6,6 +6,7 @@ pub(super) mod attention_i8;
 pub(super) mod cache;
 mod codes;
 mod exp;
+mod float;
 pub(super) mod vector;
 
 use core::arch::global_asm;

@@ -1,43 +1,41 @@
 //! Operations on one vector.
 
-use super::{codes, exp, sqrt, sum};
-use crate::{BLOCK, Gate, NotFinite, acts::ActRowMut, scalar};
+use super::{codes, exp, float, sqrt, sum};
+use crate::{BLOCK, Gate, NotFinite, Pairs, acts::ActRowMut, scalar};
 
 /// See [`scalar::quantise`].
 pub(in super::super) fn quantise(x: &[f32], row: ActRowMut<'_>) -> Result<(), NotFinite> {
-    let mut out = row.q.as_chunks_mut::<BLOCK>().0.iter_mut().zip(row.scale).zip(row.sum);
     let (fours, rest) = x.as_chunks::<4>();
-    // The last block by itself, where its last four are not all there.
-    let whole = if rest.is_empty() { fours.len() } else { fours.len() & !(BLOCK / 4 - 1) };
-    let (fours, _) = fours.split_at_checked(whole).unwrap_or((fours, &[]));
-    let mut finite = true;
-    for (x, ((q, scale), sum)) in fours.chunks(BLOCK / 4).zip(&mut out) {
-        finite &= codes::quantise(x, q, scale, sum);
+    let q = row.q.as_chunks_mut::<BLOCK>().0;
+    let finite = if rest.is_empty() {
+        codes::quantise(fours, q, row.scale, row.sum)
+    } else {
+        ragged(fours, rest, q, row.scale, row.sum)
+    };
+    if finite { Ok(()) } else { Err(NotFinite) }
+}
+
+/// The last block by itself, where its last four are not all there.
+#[cold]
+#[inline(never)]
+fn ragged(fours: &[[f32; 4]], rest: &[f32], q: &mut [[i8; BLOCK]], scale: &mut [f32], sum: &mut [i32]) -> bool {
+    let (blocks, before) = fours.as_chunks::<{ BLOCK / 4 }>();
+    let mut last = [0.0; BLOCK];
+    for (last, x) in last.iter_mut().zip(before.as_flattened().iter().chain(rest)) {
+        *last = *x;
     }
-    if !rest.is_empty()
-        && let Some(((q, scale), sum)) = out.next()
-    {
-        let mut last = [0.0; BLOCK];
-        crate::slice::copy(&mut last, x.get(whole * 4..).unwrap_or(&[]));
+    let mut finite = codes::quantise(blocks.as_flattened(), q, scale, sum);
+    let at = blocks.len();
+    if let (Some(q), Some(scale), Some(sum)) = (q.get_mut(at..), scale.get_mut(at..), sum.get_mut(at..)) {
         finite &= codes::quantise(last.as_chunks::<4>().0, q, scale, sum);
     }
-    if finite { Ok(()) } else { Err(NotFinite) }
+    finite
 }
 
 /// See [`scalar::rmsnorm`].
 pub(in super::super) fn rmsnorm(x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
-    let r = factor(sum(x, |x| x * x), x.len(), eps)?;
-    let ((x, x_rest), (weight, weight_rest)) = (x.as_chunks::<4>(), weight.as_chunks::<4>());
-    let (out, out_rest) = out.as_chunks_mut::<4>();
-    let ends = out_rest.iter_mut().zip(x_rest).zip(weight_rest);
-    for ((out, x), weight) in out.iter_mut().zip(x).zip(weight) {
-        let [x0, x1, x2, x3] = x.map(|x| x * r);
-        let [w0, w1, w2, w3] = *weight;
-        *out = [x0 * w0, x1 * w1, x2 * w2, x3 * w3];
-    }
-    for ((out, x), weight) in ends {
-        *out = (x * r) * weight;
-    }
+    let r = factor(float::squares(x), x.len(), eps)?;
+    float::scale(x, r, weight, out);
     Ok(())
 }
 
@@ -56,7 +54,7 @@ pub(in super::super) fn layernorm(
     eps: f32,
     out: &mut [f32],
 ) -> Result<(), NotFinite> {
-    let mean = sum(x, |x| x) / x.len() as f32;
+    let mean = float::sum(x) / x.len() as f32;
     let r = factor(sum(x, |x| (x - mean) * (x - mean)), x.len(), eps)?;
     for (((out, x), weight), bias) in out.iter_mut().zip(x).zip(weight).zip(bias) {
         *out = ((x - mean) * r) * weight + bias;
@@ -68,9 +66,17 @@ pub(in super::super) fn layernorm(
 pub(in super::super) fn softmax(x: &mut [f32]) {
     let max = x.iter().fold(f32::NEG_INFINITY, |max, x| if *x > max { *x } else { max });
     exp::exp_cut(x, max);
-    let total = sum(x, |x| x);
+    let total = float::sum(x);
     for x in x {
         *x /= total;
+    }
+}
+
+/// See [`scalar::rotate`].
+pub(in super::super) fn rotate(x: &mut [f32], cos_sin: &[f32], pairs: Pairs) {
+    match pairs {
+        Pairs::Interleaved => float::turn(x.as_chunks_mut::<2>().0, cos_sin.as_chunks::<2>().0),
+        Pairs::HalfSplit => scalar::rotate(x, cos_sin, pairs),
     }
 }
 
