@@ -20,12 +20,14 @@
 //! With 64 KiB in place of 96 the build ends in
 //! `the model needs 77568 bytes of RAM with 256 positions (KV 69632, scratch 7936): short by 12032 bytes of 65536`.
 
-use pipsqueak_kernels::arena::Line;
+use pipsqueak_kernels::{Format, Panel, arena::Line};
 
 use crate::{
-    config::Config,
-    image::{Header, ImageError},
+    config::{Config, ConfigError},
+    image::{ENTRY_BYTES, Header, ImageError},
     plan::{Plan, PlanOptions},
+    tensor::TensorKind,
+    tokenizer::layout,
 };
 
 /// A packed model or classifier, aligned for the kernels that read it in place; [`crate::include_image`] makes one.
@@ -78,16 +80,55 @@ pub const fn config(image: &[u8]) -> Config {
     };
     match config.check() {
         Ok(()) => config,
+        Err(ConfigError::LeftOut { feature }) => left_out(feature),
         Err(_) => panic!("the model's shape makes no sense"),
+    }
+}
+
+const fn left_out(feature: &str) -> ! {
+    panic!("{}", Text::new().add("the model needs the feature ").add(feature).add(", which is left out").as_str())
+}
+
+/// Whether this build has the code for every matrix and the vocabulary of `image`.
+const fn must_be_linked(image: &[u8], header: &Header) {
+    let [directory, _, vocab, ..] = header.sections;
+    let mut i = 0;
+    while i < header.n_tensors as usize {
+        let at = directory.offset as usize + i * ENTRY_BYTES;
+        // Key, format, panel: see `Entry`. What is damaged is found when the image is opened.
+        let (kind, format, panel) = (image[at], Format::from_code(image[at + 4]), Panel::from_code(image[at + 5]));
+        if let (Some(format), Some(panel), false) = (format, panel, TensorKind::is_vector_code(kind)) {
+            if !format.is_linked() {
+                left_out(format.feature());
+            }
+            if format.is_quantised() && !panel.is_linked() {
+                left_out(panel.feature());
+            }
+        }
+        i += 1;
+    }
+    if vocab.len > 6 {
+        match image[vocab.offset as usize + 6] {
+            layout::MODEL_BPE if !cfg!(feature = "vocab-bpe") => left_out("vocab-bpe"),
+            layout::MODEL_SENTENCEPIECE if !cfg!(feature = "vocab-sentencepiece") => left_out("vocab-sentencepiece"),
+            _ => {}
+        }
     }
 }
 
 /// The memory plan for the model `image`.
 ///
 /// # Panics
-/// As [`config`], and when the context is zero or longer than the model was trained for.
+/// As [`config`], when the context is zero or longer than the model was trained for, and when a cargo feature that the
+/// model or the cache needs is left out.
 pub const fn plan(image: &[u8], options: PlanOptions) -> Plan {
     let config = config(image);
+    if let Ok(header) = Header::read(image) {
+        must_be_linked(image, &header);
+    }
+    if !options.kv.is_linked() {
+        left_out(options.kv.feature());
+    }
     if options.context == 0 || options.context > config.seq_len as usize {
         let text = Text::new().add("the model has been trained for 1 to ").number(config.seq_len as usize);
         panic!("{}", text.add(" positions, not ").number(options.context).as_str());

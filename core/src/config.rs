@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use pipsqueak_kernels::Gate;
+
 use crate::tensor::TensorKind;
 
 /// Which two elements of a head RoPE turns together.
@@ -27,6 +29,23 @@ impl RopePairs {
             _ => return None,
         })
     }
+
+    /// Whether this build has the code for this pairing.
+    pub const fn is_linked(self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Interleaved => cfg!(feature = "rope-interleaved"),
+            Self::HalfSplit => cfg!(feature = "rope-half-split"),
+        }
+    }
+
+    /// The cargo feature that links it.
+    pub const fn feature(self) -> &'static str {
+        match self {
+            Self::HalfSplit => "rope-half-split",
+            Self::None | Self::Interleaved => "rope-interleaved",
+        }
+    }
 }
 
 /// The function between the two halves of the feed-forward block.
@@ -51,6 +70,15 @@ impl Activation {
             2 => Self::Relu,
             _ => return None,
         })
+    }
+
+    /// The kernels' word for it.
+    pub const fn gate(self) -> Gate {
+        match self {
+            Self::Silu => Gate::Silu,
+            Self::Gelu => Gate::Gelu,
+            Self::Relu => Gate::Relu,
+        }
     }
 }
 
@@ -144,6 +172,15 @@ impl Config {
         })
     }
 
+    /// The first cargo feature that the shape needs and this build leaves out.
+    const fn left_out(&self) -> Option<&'static str> {
+        if !self.rope_pairs.is_linked() {
+            return Some(self.rope_pairs.feature());
+        }
+        let gate = self.activation.gate();
+        if gate.is_linked() { None } else { Some(gate.feature()) }
+    }
+
     /// Whether the shape makes sense.
     pub const fn check(&self) -> Result<(), ConfigError> {
         let sizes = [
@@ -175,6 +212,9 @@ impl Config {
         }
         if self.rope_dim > self.head_dim || self.rope_dim & 1 == 1 {
             return Err(ConfigError::RopeDim { rope_dim: self.rope_dim, head_dim: self.head_dim });
+        }
+        if let Some(feature) = self.left_out() {
+            return Err(ConfigError::LeftOut { feature });
         }
         // Comparisons that NaN fails.
         if !(self.norm_eps >= 0.0 && self.norm_eps < 1.0) {
@@ -221,6 +261,11 @@ pub enum ConfigError {
         /// What it is.
         got: f32,
     },
+    /// The code for this shape is left out of this build.
+    LeftOut {
+        /// The cargo feature that links it.
+        feature: &'static str,
+    },
     /// A code this version does not know.
     Unknown {
         /// Which.
@@ -244,6 +289,7 @@ impl fmt::Display for ConfigError {
                 // As bits: formatting floats would cost a chip ten kilobytes.
                 write!(f, "{field} has the f32 bits {:#010x}, which make no sense there", got.to_bits())
             }
+            Self::LeftOut { feature } => write!(f, "this build leaves out the feature {feature}"),
             Self::Unknown { field, got } => write!(f, "{field} has the unknown code {got}"),
         }
     }

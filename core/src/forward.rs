@@ -5,7 +5,7 @@
 use core::num::NonZeroUsize;
 
 use pipsqueak_kernels::{
-    BLOCK, Gate, Input, Kernels, Linear, Matrix, NotFinite, Pairs, Query, Store, Tile,
+    BLOCK, Input, Kernels, Linear, Matrix, NotFinite, Pairs, Query, Store, Tile,
     linear::count_units,
     math::cos_sin,
     run_linears, scalar,
@@ -15,7 +15,7 @@ use pipsqueak_kernels::{
 
 use crate::{
     buffers::{ActBuffer, act_row, split3},
-    config::{Activation, Config, RopePairs},
+    config::{Config, RopePairs},
     fault::Fault,
     image::Layer,
     kv_cache::{KvCache, KvType},
@@ -193,11 +193,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
             }
             Stage::Gate => {
                 let [gate, up, _] = split3(buf.wide, [n * hidden, n * hidden, 0]);
-                let function = match config.activation {
-                    Activation::Silu => Gate::Silu,
-                    Activation::Gelu => Gate::Gelu,
-                    Activation::Relu => Gate::Relu,
-                };
+                let function = config.activation.gate();
                 let quantised = layer.w2.format().is_quantised();
                 let parts = (Rows::new(gate, hidden), Rows::new(up, hidden), buf.acts.rows(hidden));
                 let fault = Fault::new();
@@ -335,9 +331,10 @@ impl Rotate<'_> {
         let rope_dim = self.config.rope_dim as usize;
         let angles = part(self.angles, t * rope_dim, rope_dim);
         let pairs = match self.config.rope_pairs {
-            RopePairs::None => None,
-            RopePairs::Interleaved => Some(Pairs::Interleaved),
-            RopePairs::HalfSplit => Some(Pairs::HalfSplit),
+            RopePairs::Interleaved if RopePairs::Interleaved.is_linked() => Some(Pairs::Interleaved),
+            RopePairs::HalfSplit if RopePairs::HalfSplit.is_linked() => Some(Pairs::HalfSplit),
+            // What is left out has been refused.
+            _ => None,
         };
         if let Some(pairs) = pairs {
             for head in q.chunks_exact_mut(head_dim).chain(k.chunks_exact_mut(head_dim)) {

@@ -59,6 +59,11 @@ pub enum SessionError {
     },
     /// No logits to sample from: none were asked for, or nothing was fed yet.
     NoLogits,
+    /// The code for the plan's cache is left out of this build.
+    LeftOut {
+        /// The cargo feature that links it.
+        feature: &'static str,
+    },
 }
 
 impl fmt::Display for SessionError {
@@ -78,6 +83,7 @@ impl fmt::Display for SessionError {
                 write!(f, "NaN or infinity in layer {layer}, stage {stage:?}: the weights are damaged or overflow")
             }
             Self::NoLogits => f.write_str("no logits to sample from"),
+            Self::LeftOut { feature } => write!(f, "this build leaves out the feature {feature}"),
         }
     }
 }
@@ -160,6 +166,9 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
         let zero = o.context == 0 || o.batch == 0 || o.logits == 0 || o.threads == 0;
         if zero || Plan::new(config, o) != *plan {
             return Err(SessionError::WrongPlan);
+        }
+        if !o.kv.is_linked() {
+            return Err(SessionError::LeftOut { feature: o.kv.feature() });
         }
         let too_small = |need, got: usize| ArenaTooSmall { need, got: got.saturating_mul(Line::BYTES) };
         if scratch.len() < plan.scratch_lines() {

@@ -47,6 +47,11 @@ pub enum LayoutError {
         /// The panel asked for.
         panel: Panel,
     },
+    /// The code for this format or panel is left out of this build.
+    LeftOut {
+        /// The cargo feature that links it.
+        feature: &'static str,
+    },
 }
 
 impl fmt::Display for LayoutError {
@@ -58,6 +63,7 @@ impl fmt::Display for LayoutError {
             Self::Panel { format, panel } => {
                 write!(f, "format {} has no panel {}", format.name(), panel.name())
             }
+            Self::LeftOut { feature } => write!(f, "this build leaves out the feature {feature}"),
         }
     }
 }

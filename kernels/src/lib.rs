@@ -23,6 +23,7 @@ pub mod float16;
 mod format;
 mod kernels;
 pub mod linear;
+mod linked;
 pub mod math;
 mod matrix;
 pub mod quantise;

@@ -278,6 +278,11 @@ impl<'a> Image<'a> {
             if need != got || (kind.is_vector() && entry.format != Format::F32) {
                 return Err(ImageError::Shape { kind, layer, need, got });
             }
+            // A matrix of F32 could be told from a vector only here.
+            if !kind.is_vector() && !entry.format.is_linked() {
+                let error = LayoutError::LeftOut { feature: entry.format.feature() };
+                return Err(ImageError::Layout { kind, layer, error });
+            }
             if range(self.bytes, entry.offset, entry.len).is_none() {
                 let (part, file) = (Part::Tensor { kind, layer }, self.header.file_len);
                 return Err(ImageError::Range { part, offset: entry.offset, len: entry.len, file });

@@ -3,8 +3,8 @@
 use super::error::{Table, VocabError};
 use super::layout::{self, NONE};
 use super::pretokenize::PreTokenizer;
-use super::tables::Reader;
-use super::vocab::{TokenKind, Vocab, VocabModel};
+use super::tables::{Ids, Merges, Reader};
+use super::vocab::{TokenKind, Vocab, VocabModel, is_bpe};
 
 /// The header's fields that size the tables.
 struct Header {
@@ -26,15 +26,18 @@ pub(super) fn open(section: &[u8]) -> Result<Vocab<'_>, VocabError> {
     let header = header(&mut reader)?;
     let wide = header.flags & layout::FLAG_WIDE != 0;
     let tokens = u64::from(header.tokens);
-    let bpe = matches!(header.model, VocabModel::Bpe(_));
+    let bpe = is_bpe(&header.model);
 
     let offsets = reader.table(Table::Offsets, tokens + 1)?;
     let kinds = reader.table(Table::Kinds, tokens)?;
     let scores = reader.table(Table::Scores, if bpe { 0 } else { tokens })?;
     let sorted = reader.ids(Table::Sorted, wide, header.sorted.into())?;
     let byte_ids = reader.table(Table::ByteIds, 256)?;
-    let merge_starts = reader.ids(Table::MergeStarts, wide, if bpe { tokens + 1 } else { 0 })?;
-    let merges = reader.merges(wide, header.merges.into())?;
+    let (mut merge_starts, mut merges) = (Ids::NONE, Merges::NONE);
+    if bpe {
+        merge_starts = reader.ids(Table::MergeStarts, wide, tokens + 1)?;
+        merges = reader.merges(wide, header.merges.into())?;
+    }
     let specials = reader.table(Table::Specials, header.specials.into())?;
     let stops = reader.table(Table::Stops, header.stops.into())?;
     let blob = reader.table::<1>(Table::Blob, header.blob.into())?.as_flattened();
@@ -90,12 +93,20 @@ fn header(reader: &mut Reader<'_>) -> Result<Header, VocabError> {
     }
     let mut next = || u32::from_le_bytes(next());
     let flags = next();
+    let feature = match model {
+        layout::MODEL_BPE if !cfg!(feature = "vocab-bpe") => "vocab-bpe",
+        layout::MODEL_SENTENCEPIECE if !cfg!(feature = "vocab-sentencepiece") => "vocab-sentencepiece",
+        _ => "",
+    };
+    if !feature.is_empty() {
+        return Err(VocabError::LeftOut { feature });
+    }
     let (model, allowed) = match model {
-        layout::MODEL_BPE => {
+        layout::MODEL_BPE if cfg!(feature = "vocab-bpe") => {
             let pre = PreTokenizer::from_code(pre).ok_or(VocabError::UnknownPreTokenizer { got: pre })?;
             (VocabModel::Bpe(pre), layout::FLAG_ADD_BOS | layout::FLAG_WIDE)
         }
-        layout::MODEL_SENTENCEPIECE if pre == 0 => {
+        layout::MODEL_SENTENCEPIECE if pre == 0 && cfg!(feature = "vocab-sentencepiece") => {
             let add_space_prefix = flags & layout::FLAG_SPACE_PREFIX != 0;
             let allowed = layout::FLAG_ADD_BOS | layout::FLAG_WIDE | layout::FLAG_SPACE_PREFIX;
             (VocabModel::SentencePiece { add_space_prefix }, allowed)
@@ -126,7 +137,7 @@ fn header(reader: &mut Reader<'_>) -> Result<Header, VocabError> {
     if header.tokens == 0 || header.tokens > layout::MAX_TOKENS {
         return Err(VocabError::TokenCount { got: header.tokens });
     }
-    if matches!(model, VocabModel::SentencePiece { .. }) && header.merges != 0 {
+    if !is_bpe(&model) && header.merges != 0 {
         return Err(VocabError::EntryCount { table: Table::Merges, need: 0, got: header.merges });
     }
     if flags & layout::FLAG_ADD_BOS != 0 && header.bos == NONE {
@@ -207,7 +218,7 @@ fn check_sorted(vocab: &Vocab<'_>) -> Result<(), VocabError> {
 
 /// A byte's token is that byte, and of the kind that the algorithm uses.
 fn check_byte_ids(vocab: &Vocab<'_>) -> Result<(), VocabError> {
-    let bpe = matches!(vocab.model, VocabModel::Bpe(_));
+    let bpe = vocab.is_bpe();
     for ((index, byte), id) in (0..).zip(0..=255_u8).zip(vocab.byte_ids) {
         let id = u32::from_le_bytes(*id);
         if id == NONE {
@@ -225,7 +236,7 @@ fn check_byte_ids(vocab: &Vocab<'_>) -> Result<(), VocabError> {
 
 /// Starts ascend over the whole table; rights ascend inside a left; every merge spells its token.
 fn check_merges(vocab: &Vocab<'_>) -> Result<(), VocabError> {
-    if vocab.merge_starts.len() == 0 {
+    if !vocab.is_bpe() || vocab.merge_starts.len() == 0 {
         return Ok(());
     }
     let mut starts = vocab.merge_starts.iter();

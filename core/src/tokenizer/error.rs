@@ -88,6 +88,11 @@ pub enum VocabError {
         /// The code found.
         got: u8,
     },
+    /// The code for this algorithm is left out of this build.
+    LeftOut {
+        /// The cargo feature that links it.
+        feature: &'static str,
+    },
     /// Flag bits, or bytes that must be zero, that this version does not know.
     UnknownFlags {
         /// The bits found.
@@ -156,6 +161,7 @@ impl fmt::Display for VocabError {
             Self::UnknownVersion { got } => write!(f, "vocabulary: layout version {got} is not known here"),
             Self::UnknownModel { got } => write!(f, "vocabulary: algorithm {got} is not known here"),
             Self::UnknownPreTokenizer { got } => write!(f, "vocabulary: pre-tokenizer {got} is not known here"),
+            Self::LeftOut { feature } => write!(f, "vocabulary: this build leaves out the feature {feature}"),
             Self::UnknownFlags { got } => write!(f, "vocabulary: unknown flags {got:#x}"),
             Self::TokenCount { got } => {
                 write!(f, "vocabulary: {got} tokens, from 1 to {} are allowed", super::layout::MAX_TOKENS)

@@ -10,6 +10,9 @@ pub(super) enum Ids<'a> {
 }
 
 impl<'a> Ids<'a> {
+    /// None at all.
+    pub(super) const NONE: Self = Self::Narrow(&[]);
+
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Narrow(t) => t.len(),
@@ -45,6 +48,9 @@ pub(super) enum Merges<'a> {
 }
 
 impl Merges<'_> {
+    /// None at all.
+    pub(super) const NONE: Self = Self::Narrow(&[]);
+
     pub(super) fn len(&self) -> usize {
         match self {
             Self::Narrow(t) => t.len(),

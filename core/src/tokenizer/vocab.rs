@@ -64,6 +64,13 @@ pub enum VocabModel {
     },
 }
 
+/// [`Vocab::is_bpe`] of a model.
+#[inline(always)]
+pub(super) const fn is_bpe(model: &VocabModel) -> bool {
+    let sentencepiece = cfg!(feature = "vocab-sentencepiece");
+    cfg!(feature = "vocab-bpe") && (!sentencepiece || matches!(model, VocabModel::Bpe(_)))
+}
+
 /// A checked vocabulary over borrowed bytes (see [`layout`](super::layout)).
 ///
 /// A small value (a dozen slices), free to copy; nothing is built in RAM. [`Vocab::new`] reads all of the section once
@@ -113,6 +120,19 @@ impl<'a> Vocab<'a> {
     /// The algorithm.
     pub fn model(&self) -> VocabModel {
         self.model
+    }
+
+    /// Whether it is byte-level BPE; where only one algorithm is linked, the compiler knows.
+    #[inline(always)]
+    pub(super) const fn is_bpe(&self) -> bool {
+        is_bpe(&self.model)
+    }
+
+    /// Whether SentencePiece's space is put before a text.
+    #[inline(always)]
+    pub(super) const fn adds_space(&self) -> bool {
+        cfg!(feature = "vocab-sentencepiece")
+            && matches!(self.model, VocabModel::SentencePiece { add_space_prefix: true })
     }
 
     /// Number of tokens; ids are `0..vocab_size`.

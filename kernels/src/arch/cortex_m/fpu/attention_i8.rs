@@ -3,7 +3,7 @@
 use core::{arch::global_asm, mem::MaybeUninit};
 
 use super::attention as floats;
-use crate::{BLOCK, CacheRows, Query, scalar};
+use crate::{BLOCK, CacheRows, Query, linked::FLOAT_CACHES, scalar};
 
 /// Elements of the widest head that assembly reads; wider ones, and heads of no multiple of eight, go to scalar code.
 const WIDEST: usize = 256;
@@ -15,7 +15,12 @@ const WORDS: usize = WIDEST / BLOCK * (2 + BLOCK / GROUP * 4);
 /// See [`scalar::att_scores`].
 pub(in super::super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
     let dim = query.x.len();
-    let CacheRows::I8 { q: codes, scale: scales } = *keys else { return floats::scores(query, keys, scale, out) };
+    let CacheRows::I8 { q: codes, scale: scales } = *keys else {
+        return if FLOAT_CACHES { floats::scores(query, keys, scale, out) } else { f32::NEG_INFINITY };
+    };
+    if !cfg!(feature = "cache-i8") {
+        return f32::NEG_INFINITY;
+    }
     let blocks = dim.div_ceil(BLOCK);
     let count = out.len().min(scales.len()).min(codes.len().checked_div(dim).unwrap_or(0));
     let whole = dim & (GROUP - 1) == 0 && dim <= WIDEST && query.q.len() == dim && query.scale.len() >= blocks;
