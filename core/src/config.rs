@@ -2,7 +2,10 @@
 
 use core::fmt;
 
-use pipsqueak_kernels::Gate;
+use pipsqueak_kernels::{
+    Gate,
+    words::{Sink, left_out, say},
+};
 
 use crate::tensor::TensorKind;
 
@@ -275,23 +278,41 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        match *self {
+            Self::OutOfRange { field, got, max } => {
+                sink(field)?;
+                say(sink, " is {} and must be 1 to {}", &[got.into(), max.into()])
+            }
+            Self::Heads { n_heads, n_kv_heads } => say(
+                sink,
+                "{} query heads cannot be shared out over {} key/value heads",
+                &[n_heads.into(), n_kv_heads.into()],
+            ),
+            Self::RopeDim { rope_dim, head_dim } => say(
+                sink,
+                "rope_dim is {} and must be even and at most head_dim, {}",
+                &[rope_dim.into(), head_dim.into()],
+            ),
+            Self::NotANumber { field, got } => {
+                sink(field)?;
+                // As bits: formatting floats would cost a chip ten kilobytes.
+                say(sink, " has the f32 bits 0x{8}, which make no sense there", &[got.to_bits().into()])
+            }
+            Self::LeftOut { feature } => left_out(sink, feature),
+            Self::Unknown { field, got } => {
+                sink(field)?;
+                say(sink, " has the unknown code {}", &[got.into()])
+            }
+        }
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::OutOfRange { field, got, max } => write!(f, "{field} is {got} and must be 1 to {max}"),
-            Self::Heads { n_heads, n_kv_heads } => {
-                write!(f, "{n_heads} query heads cannot be shared out over {n_kv_heads} key/value heads")
-            }
-            Self::RopeDim { rope_dim, head_dim } => {
-                write!(f, "rope_dim is {rope_dim} and must be even and at most head_dim, {head_dim}")
-            }
-            Self::NotANumber { field, got } => {
-                // As bits: formatting floats would cost a chip ten kilobytes.
-                write!(f, "{field} has the f32 bits {:#010x}, which make no sense there", got.to_bits())
-            }
-            Self::LeftOut { feature } => write!(f, "this build leaves out the feature {feature}"),
-            Self::Unknown { field, got } => write!(f, "{field} has the unknown code {got}"),
-        }
+        self.say(&mut |text| f.write_str(text))
     }
 }
 

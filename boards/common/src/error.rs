@@ -5,7 +5,10 @@ use core::fmt;
 use pipsqueak::{
     ImageError, SessionError, TensorKind,
     classifier::{ClassifierError, ClassifyError},
-    kernels::Panel,
+    kernels::{
+        Panel,
+        words::{Sink, say},
+    },
     tokenizer::{DecodeError, EncodeError},
 };
 
@@ -70,34 +73,48 @@ pub enum Error {
     },
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Image(error) => error.fmt(f),
-            Self::Session(error) => error.fmt(f),
-            Self::Encode(error) => error.fmt(f),
-            Self::Decode(error) => error.fmt(f),
-            Self::Classifier(error) => error.fmt(f),
-            Self::Classify(error) => error.fmt(f),
-            Self::Prompt { got, max } => write!(f, "the prompt has {got} bytes, at most {max} are taken"),
-            Self::NoVocabulary => f.write_str("the model has no vocabulary: it only takes token ids"),
-            Self::NoGolden => f.write_str("the model carries no golden vector"),
+impl Error {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        match *self {
+            Self::Image(error) => error.say(sink),
+            Self::Session(error) => error.say(sink),
+            Self::Encode(error) => error.say(sink),
+            Self::Decode(error) => error.say(sink),
+            Self::Classifier(error) => error.say(sink),
+            Self::Classify(error) => error.say(sink),
+            Self::Prompt { got, max } => {
+                say(sink, "the prompt has {} bytes, at most {} are taken", &[got as u64, max as u64])
+            }
+            Self::NoVocabulary => sink("the model has no vocabulary: it only takes token ids"),
+            Self::NoGolden => sink("the model carries no golden vector"),
             Self::Foreign { kind, got, need } => {
-                let (kind, got, need) = (kind.name(), got.name(), need.name());
-                write!(f, "packed for other kernels: {kind} is in panel {got}, this board reads {need}; ")?;
-                f.write_str("see `pipsqueak pack --for`")
+                sink("packed for other kernels: ")?;
+                sink(kind.name())?;
+                sink(" is in panel ")?;
+                sink(got.name())?;
+                sink(", this board reads ")?;
+                sink(need.name())?;
+                sink("; see `pipsqueak pack --for`")
             }
             Self::Memory { need, got } => {
-                let short = need.saturating_sub(*got);
-                write!(f, "the model needs {need} bytes of RAM, {got} are set aside: short by {short}")
+                let text = "the model needs {} bytes of RAM, {} are set aside: short by {}";
+                say(sink, text, &[need, got, need.saturating_sub(got)].map(|bytes| bytes as u64))
             }
             Self::Golden { layer, expected, got } => {
-                write!(f, "this board computes wrongly: layer {layer} is the first that differs, ")?;
-                write!(f, "checksum {got:#010x}, expected {expected:#010x}")
+                let text =
+                    "this board computes wrongly: layer {} is the first that differs, checksum 0x{8}, expected 0x{8}";
+                say(sink, text, &[layer as u64, got.into(), expected.into()])
             }
-            Self::Taken => f.write_str("the arenas are in use"),
-            Self::Tests { failed } => write!(f, "{failed} tests failed"),
+            Self::Taken => sink("the arenas are in use"),
+            Self::Tests { failed } => say(sink, "{} tests failed", &[failed as u64]),
         }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.say(&mut |text| f.write_str(text))
     }
 }
 

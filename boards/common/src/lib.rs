@@ -52,7 +52,8 @@ pub fn run<C: Console, T: Clock>(mut board: Board<C, T>, demo: fn(&mut Board<C, 
     let result = demo(&mut board);
     if let Err(error) = &result {
         log!("{}", error);
-        let _ = writeln!(board.console, "error: {error}");
+        let mut sink = |text: &str| board.console.write_str(text);
+        let _ = sink("error: ").and_then(|()| error.say(&mut sink)).and_then(|()| sink("\n"));
     }
     board.console.exit(result.is_ok())
 }

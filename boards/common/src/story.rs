@@ -3,7 +3,7 @@
 use pipsqueak::{
     Image, Plan, Progress, Sampler, Session, Vocab, Want,
     crc::Crc32,
-    kernels::{Kernels, arena::Line, team::Team},
+    kernels::{Kernels, arena::Line, team::Team, words::say},
     tokenizer::{Decoder, EncodeOptions, Encoder, Progress as Encoding, scratch_len},
 };
 
@@ -148,10 +148,10 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
         let result = self.talk(vocab, &mut decoder, began);
         // An error has a line of its own.
         decoder.flush(|text| self.board.console.write_str(text).unwrap_or(()));
-        let _ = writeln!(self.board.console);
+        let _ = self.board.console.write_str("\n");
         result?;
         if self.settings.ids {
-            let _ = writeln!(self.board.console, "logits {:08x}", self.logits.finish());
+            self.say("logits {8}\n", self.logits.finish());
         }
         Ok(())
     }
@@ -199,7 +199,7 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
     /// One token through the model; its instructions.
     fn forward(&mut self, id: u32, want: Want) -> Result<u64, Error> {
         if self.settings.ids {
-            let _ = write!(self.board.console, "{id} ");
+            self.say("{} ", id);
         }
         self.session.feed(&[id], want)?;
         let mut spent = 0;
@@ -216,6 +216,10 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
             self.logits = self.logits.update_f32(self.session.logits());
         }
         Ok(spent)
+    }
+
+    fn say(&mut self, template: &str, number: u32) {
+        let _ = say(&mut |text| self.board.console.write_str(text), template, &[number.into()]);
     }
 
     /// The instructions since `before`, which were one slice.
