@@ -157,14 +157,38 @@ impl Config {
         !(self.tied_head && matches!(kind, TensorKind::OutputHead))
     }
 
+    /// The tensor that is number `index` in the directory, and its layer.
+    pub(crate) const fn tensor(&self, index: u32) -> Option<(TensorKind, u32)> {
+        let (mut left, mut rest) = (index, TensorKind::ALL.as_slice());
+        while let [kind, others @ ..] = rest {
+            if kind.per_layer() {
+                break;
+            }
+            if self.has(*kind) {
+                if left == 0 {
+                    return Some((*kind, 0));
+                }
+                left -= 1;
+            }
+            rest = others;
+        }
+        let (layer, at) = (left / Self::LAYER_TENSORS, left % Self::LAYER_TENSORS);
+        if layer >= self.n_layers {
+            return None;
+        }
+        match rest.split_at_checked(at as usize) {
+            Some((_, [kind, ..])) => Some((*kind, layer)),
+            _ => None,
+        }
+    }
+
+    /// Tensors of a layer.
+    const LAYER_TENSORS: u32 = 9;
+
     /// Every tensor a model of this shape has, with its layer, in directory order.
     pub fn tensors(&self) -> impl Iterator<Item = (TensorKind, u32)> + use<> {
         let config = *self;
-        let whole = TensorKind::ALL.into_iter().filter(move |kind| !kind.per_layer() && config.has(*kind));
-        let layers = (0..self.n_layers).flat_map(|layer| {
-            TensorKind::ALL.into_iter().filter(|kind| kind.per_layer()).map(move |kind| (kind, layer))
-        });
-        whole.map(|kind| (kind, 0)).chain(layers)
+        (0..).map_while(move |index| config.tensor(index))
     }
 
     /// Parameters of the model.

@@ -58,14 +58,16 @@ impl TensorKind {
         matches!(self, Self::RmsFinal | Self::RmsAtt | Self::RmsFfn)
     }
 
-    /// [`Self::is_vector`] of a kind's number.
-    pub(crate) const fn is_vector_code(code: u8) -> bool {
-        code == Self::RmsFinal as u8 || code == Self::RmsAtt as u8 || code == Self::RmsFfn as u8
-    }
-
     /// The kind with this number.
-    pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == code)
+    pub const fn from_code(code: u8) -> Option<Self> {
+        let mut rest = Self::ALL.as_slice();
+        while let [kind, others @ ..] = rest {
+            if *kind as u8 == code {
+                return Some(*kind);
+            }
+            rest = others;
+        }
+        None
     }
 
     /// The field's short name for it.

@@ -97,8 +97,15 @@ pub struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// A view of `bytes`, which must be exactly [`matrix_bytes`] long and start on a line of 64.
-    pub fn new(format: Format, panel: Panel, rows: usize, cols: usize, bytes: &'a [u8]) -> Result<Self, LayoutError> {
+    /// Whether a matrix may have this format, panel and shape, and `len` bytes: [`Self::new`] but for the bytes' address.
+    pub const fn check(format: Format, panel: Panel, rows: usize, cols: usize, len: usize) -> Result<(), LayoutError> {
+        match Self::layout(format, panel, rows, cols, len) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    const fn layout(format: Format, panel: Panel, rows: usize, cols: usize, len: usize) -> Result<Layout, LayoutError> {
         if !format.is_quantised() && !matches!(panel, Panel::R1) {
             return Err(LayoutError::Panel { format, panel });
         }
@@ -109,11 +116,17 @@ impl<'a> Matrix<'a> {
         if format.is_quantised() && !panel.is_linked() {
             return Err(LayoutError::LeftOut { feature: panel.feature() });
         }
-        let layout = layout(format, panel, rows, cols).ok_or(LayoutError::TooLarge { rows, cols })?;
-        let size = LayoutError::Size { need: layout.total, got: bytes.len() };
-        if bytes.len() != layout.total {
-            return Err(size);
+        match layout(format, panel, rows, cols) {
+            None => Err(LayoutError::TooLarge { rows, cols }),
+            Some(layout) if layout.total != len => Err(LayoutError::Size { need: layout.total, got: len }),
+            Some(layout) => Ok(layout),
         }
+    }
+
+    /// A view of `bytes`, which must be exactly [`matrix_bytes`] long and start on a line of 64.
+    pub fn new(format: Format, panel: Panel, rows: usize, cols: usize, bytes: &'a [u8]) -> Result<Self, LayoutError> {
+        let layout = Self::layout(format, panel, rows, cols, bytes.len())?;
+        let size = LayoutError::Size { need: layout.total, got: bytes.len() };
         let alignment = LayoutError::Alignment { need: Line::BYTES };
         if bytes.as_ptr().addr() & (Line::BYTES - 1) != 0 {
             return Err(alignment);

@@ -9,8 +9,9 @@ use pipsqueak::{
         Panel,
         words::{Sink, say},
     },
-    tokenizer::{DecodeError, EncodeError},
 };
+
+use crate::{story::TellError, words::Say};
 
 /// Why a demo ended early.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -18,25 +19,12 @@ use pipsqueak::{
 pub enum Error {
     /// The model was refused.
     Image(ImageError),
-    /// The session could not begin or go on.
-    Session(SessionError),
-    /// The prompt could not be made tokens.
-    Encode(EncodeError),
-    /// A token could not be made text.
-    Decode(DecodeError),
+    /// The storyteller had to stop.
+    Tell(TellError),
     /// The classifier was refused.
     Classifier(ClassifierError),
     /// A picture could not be read.
     Classify(ClassifyError),
-    /// The prompt is longer than the demo has memory for.
-    Prompt {
-        /// Its bytes.
-        got: usize,
-        /// The most that are taken.
-        max: usize,
-    },
-    /// The model only takes token ids.
-    NoVocabulary,
     /// The model carries no golden vector.
     NoGolden,
     /// Packed for other kernels than this program has: they would read it slowly or not at all.
@@ -73,20 +61,13 @@ pub enum Error {
     },
 }
 
-impl Error {
-    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
-    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+impl Say for Error {
+    fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
         match *self {
             Self::Image(error) => error.say(sink),
-            Self::Session(error) => error.say(sink),
-            Self::Encode(error) => error.say(sink),
-            Self::Decode(error) => error.say(sink),
+            Self::Tell(error) => error.say(sink),
             Self::Classifier(error) => error.say(sink),
             Self::Classify(error) => error.say(sink),
-            Self::Prompt { got, max } => {
-                say(sink, "the prompt has {} bytes, at most {} are taken", &[got as u64, max as u64])
-            }
-            Self::NoVocabulary => sink("the model has no vocabulary: it only takes token ids"),
             Self::NoGolden => sink("the model carries no golden vector"),
             Self::Foreign { kind, got, need } => {
                 sink("packed for other kernels: ")?;
@@ -120,6 +101,12 @@ impl fmt::Display for Error {
 
 impl core::error::Error for Error {}
 
+impl From<SessionError> for Error {
+    fn from(error: SessionError) -> Self {
+        Self::Tell(error.into())
+    }
+}
+
 macro_rules! from {
     ($($variant:ident: $error:ty,)*) => {$(
         impl From<$error> for Error {
@@ -132,9 +119,7 @@ macro_rules! from {
 
 from! {
     Image: ImageError,
-    Session: SessionError,
-    Encode: EncodeError,
-    Decode: DecodeError,
+    Tell: TellError,
     Classifier: ClassifierError,
     Classify: ClassifyError,
 }

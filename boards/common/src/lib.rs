@@ -19,6 +19,7 @@ pub mod selftest;
 pub mod settings;
 pub mod stack;
 pub mod story;
+pub mod words;
 
 #[cfg(target_arch = "aarch64")]
 pub mod aarch64;
@@ -36,6 +37,8 @@ pub use console::Console;
 pub use error::Error;
 pub use pipsqueak_kernels as kernels;
 pub use region::Region;
+pub use story::TellError;
+pub use words::Say;
 
 /// A board under a demo: something to talk through and something to count with.
 #[derive(Debug)]
@@ -47,7 +50,7 @@ pub struct Board<C, T> {
 }
 
 /// Runs a demo, says how it ended, and leaves; what a board's `entry!` calls.
-pub fn run<C: Console, T: Clock>(mut board: Board<C, T>, demo: fn(&mut Board<C, T>) -> Result<(), Error>) -> ! {
+pub fn run<C: Console, T: Clock, E: Say>(mut board: Board<C, T>, demo: fn(&mut Board<C, T>) -> Result<(), E>) -> ! {
     stack::paint();
     let result = demo(&mut board);
     if let Err(error) = &result {

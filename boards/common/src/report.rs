@@ -2,9 +2,10 @@
 
 use core::fmt::Write;
 
-use pipsqueak::kernels::words::{divided, say};
-
-use crate::stack;
+use crate::{
+    stack,
+    words::{divided, say},
+};
 
 /// What was counted. Instructions are an emulator's; on silicon they are nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]

@@ -107,6 +107,41 @@ pub enum ImageError {
     },
 }
 
+/// Bytes of an image are not those that its packer has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Damaged {
+    /// What they belong to.
+    pub part: Part,
+    /// CRC-32 stored.
+    pub expected: u32,
+    /// CRC-32 found.
+    pub got: u32,
+}
+
+impl Damaged {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        self.part.say(sink)?;
+        let sums = [self.got, self.expected].map(u64::from);
+        say(sink, " is damaged: its CRC-32 is {8}, stored was {8}", &sums)
+    }
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.say(&mut |text| f.write_str(text))
+    }
+}
+
+impl core::error::Error for Damaged {}
+
+impl From<Damaged> for ImageError {
+    fn from(Damaged { part, expected, got }: Damaged) -> Self {
+        Self::Checksum { part, expected, got }
+    }
+}
+
 /// A part of an image that an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -170,10 +205,7 @@ impl ImageError {
             Self::Arithmetic { got } => {
                 say(sink, "arithmetic contract {}; this build computes contract 1", &[got.into()])
             }
-            Self::Checksum { part, expected, got } => {
-                part.say(sink)?;
-                say(sink, " is damaged: its CRC-32 is {8}, stored was {8}", &[got.into(), expected.into()])
-            }
+            Self::Checksum { part, expected, got } => Damaged { part, expected, got }.say(sink),
             Self::Range { part, offset, len, file } => {
                 part.say(sink)?;
                 let text = " at {} with {} bytes does not fit the file of {} bytes or is misaligned";
