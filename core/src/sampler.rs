@@ -179,7 +179,8 @@ pub fn uniform(seed: u64, index: u64) -> f32 {
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^= z >> 31;
-    (z >> 40) as f32 * (1.0 / 16_777_216.0)
+    // Through u32, which every FPU converts; a chip of 32 bits links a function for u64.
+    (z >> 40) as u32 as f32 * (1.0 / 16_777_216.0)
 }
 
 /// A max-heap of ids over their logits; popped ids gather at the end of the slice, in order from the back.

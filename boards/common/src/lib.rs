@@ -25,6 +25,8 @@ pub mod words;
 pub mod aarch64;
 #[cfg(feature = "cortex-m")]
 pub mod cortex_m;
+#[cfg(feature = "cortex-m")]
+mod mem;
 #[cfg(feature = "riscv")]
 pub mod riscv;
 #[cfg(feature = "semihosting")]
