@@ -26,12 +26,22 @@ impl Block {
 
     /// The values: `d * q` (Q8), `d * (q - 8)` (Q4) or `d * q + m` (Q4M).
     pub fn dequantise(&self, format: Format) -> [f32; BLOCK] {
-        let [d, m] = self.scales.map(f16_to_f32);
-        self.codes.map(|code| match format {
-            Format::Q8 => d * code.cast_signed() as f32,
-            Format::Q4 => d * (code as i32 - 8) as f32,
-            _ => d * code as f32 + m,
-        })
+        let mut out = [0.0; BLOCK];
+        self.write(format, &mut out);
+        out
+    }
+
+    /// As many of the values as `out` has room for.
+    fn write(&self, format: Format, out: &mut [f32]) {
+        let [d, m] = self.scales;
+        let (d, m) = (f16_to_f32(d), if matches!(format, Format::Q4M) { f16_to_f32(m) } else { 0.0 });
+        for (out, code) in out.iter_mut().zip(self.codes) {
+            *out = match format {
+                Format::Q8 => d * code.cast_signed() as f32,
+                Format::Q4 => d * (code as i32 - 8) as f32,
+                _ => d * code as f32 + m,
+            };
+        }
     }
 }
 
@@ -284,7 +294,7 @@ impl<'a> Matrix<'a> {
             _ => {
                 for (index, out) in out.chunks_mut(BLOCK).enumerate() {
                     let Some(block) = self.block(row, index) else { return false };
-                    copy(out, &block.dequantise(self.format()));
+                    block.write(self.format(), out);
                 }
             }
         }

@@ -33,7 +33,7 @@ const GROUP: usize = 16;
 /// See [`scalar::matmul`].
 pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {
     let blocks = w.blocks();
-    if !matches!(w.panel(), Panel::D4) || blocks == 0 {
+    if !matches!(w.panel(), Panel::D4) {
         return scalar::matmul(w, panels, x, out, store);
     }
     let routines = match w.format() {
@@ -48,7 +48,9 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
     let weights = w.panels_from(panels.start);
     for t in 0..out.tokens().min(x.tokens) {
         let (act, out) = (x.acts.row(t), out.row(t));
-        if blocks <= CHUNK {
+        if blocks == 0 {
+            out.iter_mut().for_each(|out| store.put(out, 0.0));
+        } else if blocks <= CHUNK {
             whole_rows(&routines, weights, blocks, &act, out, store);
         } else {
             long_rows(&routines, weights, blocks, &act, out, store);

@@ -53,8 +53,11 @@ fn dot(x: &[f32], y: &[f32]) -> f32 {
 
 /// Positions of a chunk.
 const CHUNK: usize = 64;
+/// Elements of a head that `weigh_codes` takes together; heads of no multiple of it go to scalar code.
+pub(super) const GROUP: usize = 8;
 
-/// See [`scalar::att_values`]; `weigh_codes` adds to `acc` what [`weigh`] does, for int8 values.
+/// See [`scalar::att_values`]; `weigh_codes` adds to `acc` what [`weigh`] does, for int8 values: at least one row of codes and as
+/// many as weights, each of a multiple of [`GROUP`].
 #[inline(always)]
 pub(super) fn values(
     scores: &mut [f32],
@@ -65,7 +68,11 @@ pub(super) fn values(
 ) -> f32 {
     match *values {
         CacheRows::I8 { q, scale }
-            if cfg!(feature = "cache-i8") && scores.len() <= CHUNK && scale.len() == scores.len() =>
+            if cfg!(feature = "cache-i8")
+                && matches!(scores.len(), 1..=CHUNK)
+                && scale.len() == scores.len()
+                && acc.len() & (GROUP - 1) == 0
+                && q.len() >= scores.len().saturating_mul(acc.len()) =>
         {
             let mut products = [const { MaybeUninit::uninit() }; CHUNK];
             let products = products.get_mut(..scores.len()).unwrap_or(&mut []);

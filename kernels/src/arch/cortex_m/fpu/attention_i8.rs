@@ -2,13 +2,11 @@
 
 use core::{arch::global_asm, mem::MaybeUninit};
 
-use super::attention as floats;
+use super::attention::{self as floats, GROUP};
 use crate::{BLOCK, CacheRows, Query, linked::FLOAT_CACHES, scalar};
 
 /// Elements of the widest head that assembly reads; wider ones, and heads of no multiple of eight, go to scalar code.
 const WIDEST: usize = 256;
-/// Columns of a group.
-const GROUP: usize = 8;
 /// Words of a prepared query: a block's scale and groups, and four words a group.
 const WORDS: usize = WIDEST / BLOCK * (2 + BLOCK / GROUP * 4);
 
@@ -51,12 +49,11 @@ pub(in super::super) fn values(scores: &mut [f32], max: f32, values: &CacheRows<
 }
 
 /// Adds to `acc` the sum over positions of `weights[i] * codes[i]`, each element in position order from +0.0. There are
-/// as many rows of codes as weights.
+/// as many rows of codes as weights, and at least one, as [`floats::values`] sees to.
 fn weigh_codes(weights: &[f32], codes: &[i8], acc: &mut [f32]) {
     let dim = acc.len();
-    let there = weights.len().saturating_mul(dim) <= codes.len();
-    if dim & (GROUP - 1) != 0 || weights.is_empty() || !there {
-        return floats::weigh(weights, codes, acc, |code| code as f32);
+    if weights.is_empty() || weights.len().saturating_mul(dim) > codes.len() {
+        return;
     }
     for (at, acc) in acc.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
         // SAFETY: `codes` has `weights.len()` rows of `dim` codes, of which this reads the group `at`, which `acc` had
