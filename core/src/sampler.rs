@@ -48,7 +48,13 @@ pub struct Sampler {
 impl Sampler {
     /// A sampler that has seen no tokens.
     pub const fn new(settings: Sampling) -> Self {
-        Self { settings, recent: [u32::MAX; RECENT], seen: 0 }
+        Self { settings, recent: [0; RECENT], seen: 0 }
+    }
+
+    /// Begins anew, with these settings and no tokens seen: for a sampler that has a place of its own.
+    pub const fn reset(&mut self, settings: Sampling) {
+        self.settings = settings;
+        self.seen = 0;
     }
 
     /// The settings.
@@ -346,6 +352,10 @@ mod tests {
         sampler.accept(1);
         sampler.accept(1);
         let mut logits = [1.0, 3.0, -1.0];
+        assert_eq!(sampler.sample(&mut logits, &mut [0; 3], 0), 1);
+        assert_eq!(logits, [1.0, 1.5, -1.0]);
+        // What was seen before a new beginning is forgotten.
+        sampler.reset(Sampling { repeat_penalty: 2.0, ..Sampling::GREEDY });
         assert_eq!(sampler.sample(&mut logits, &mut [0; 3], 0), 1);
         assert_eq!(logits, [1.0, 1.5, -1.0]);
     }

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use pipsqueak::{
-    Image, Plan, Progress, Sampler, Session, SessionError, Vocab, Want,
+    Image, Plan, Progress, Sampler, Sampling, Session, SessionError, Vocab, Want,
     crc::Crc32,
     image::Damaged,
     kernels::{Kernels, arena::Line, team::Team},
@@ -88,16 +88,20 @@ from! {
     Decode: DecodeError,
 }
 
-/// What the tokenizer works in: 1.6 KB that the stack need not have.
+/// What the tokenizer and the sampler work in: 1.9 KB that the stack need not have.
 #[derive(Debug)]
 pub struct Work {
     tokens: [u32; PROMPT_TOKENS],
     merges: [u32; scratch_len(PROMPT_BYTES)],
+    sampler: Sampler,
 }
+
+/// Settings of zeros, which are no part of the flash.
+const NOTHING: Sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 0.0, min_p: 0.0, repeat_penalty: 0.0, seed: 0 };
 
 impl Work {
     /// Before any text.
-    pub const EMPTY: Self = Self { tokens: [0; _], merges: [0; _] };
+    pub const EMPTY: Self = Self { tokens: [0; _], merges: [0; _], sampler: Sampler::new(NOTHING) };
 }
 
 /// The memory of a story.
@@ -125,9 +129,11 @@ pub fn perform<K: Kernels, C: Console, T: Clock>(
 ) -> Result<(), TellError> {
     let team = Team::alone();
     let Memory { plan, scratch, kv, work } = memory;
-    let mut session = Session::new(image, kernels, &team, plan, scratch, kv)?;
+    // Used where it was made: moved out of its result it would be twice on the stack, 600 bytes each time.
+    let mut made = Session::new(image, kernels, &team, plan, scratch, kv);
+    let session = made.as_mut().map_err(|error| *error)?;
     log!("session with {}", *plan);
-    let report = tell(&mut session, board, settings, work)?;
+    let report = tell(session, board, settings, work)?;
     log!("{}", report);
     report.write(&mut board.console);
     Ok(())
@@ -141,16 +147,12 @@ pub fn tell<K: Kernels, C: Console, T: Clock>(
     work: &mut Work,
 ) -> Result<Report, TellError> {
     let vocab = session.image().vocab().ok_or(TellError::NoVocabulary)?;
-    let mut teller = Teller {
-        session,
-        board,
-        settings,
-        report: Report::default(),
-        sampler: Sampler::new(settings.sampling),
-        logits: Crc32::new(),
-    };
+    let Work { tokens, merges, sampler } = work;
+    sampler.reset(settings.sampling);
+    let mut teller = Teller { session, board, settings, report: Report::default(), sampler, logits: Crc32::new() };
     let began = teller.board.clock.now();
-    teller.read_prompt(vocab, work)?;
+    let count = teller.encode(vocab, tokens, merges)?;
+    teller.prefill(tokens.get(..count).unwrap_or(&[]))?;
     teller.answer(vocab, began)?;
     if settings.full {
         teller.fill()?;
@@ -163,27 +165,21 @@ struct Teller<'t, 'm, K: Kernels, C, T> {
     board: &'t mut Board<C, T>,
     settings: &'t Settings<'t>,
     report: Report,
-    sampler: Sampler,
+    sampler: &'t mut Sampler,
     /// Of all positions, when ids are shown.
     logits: Crc32,
 }
 
 impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
-    /// The prompt through tokenizer and model.
-    fn read_prompt(&mut self, vocab: Vocab<'_>, work: &mut Work) -> Result<(), TellError> {
-        let count = self.encode(vocab, work)?;
-        self.prefill(work.tokens.get(..count).unwrap_or(&[]))
-    }
-
     /// The prompt's tokens. In a function of its own, as its stack is not needed when the model works.
     #[inline(never)]
-    fn encode(&mut self, vocab: Vocab<'_>, work: &mut Work) -> Result<usize, TellError> {
+    fn encode(&mut self, vocab: Vocab<'_>, tokens: &mut [u32], merges: &mut [u32]) -> Result<usize, TellError> {
         let (got, max) = (self.settings.prompt.len(), PROMPT_BYTES);
         if got > max {
             return Err(TellError::Prompt { got, max });
         }
         let options = EncodeOptions { add_bos: vocab.add_bos(), parse_special: false };
-        let mut encoder = Encoder::new(vocab, self.settings.prompt, options, &mut work.tokens, &mut work.merges)?;
+        let mut encoder = Encoder::new(vocab, self.settings.prompt, options, tokens, merges)?;
         loop {
             let before = self.board.clock.now();
             let progress = encoder.step(64)?;
@@ -234,7 +230,7 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
         let mut spent = 0;
         while self.report.tokens < self.settings.tokens {
             let before = self.board.clock.now();
-            let id = self.session.sample(&mut self.sampler)?;
+            let id = self.session.sample(self.sampler)?;
             let stop = vocab.is_stop(id);
             spent += self.slice(before);
             if stop {

@@ -22,13 +22,12 @@ pub struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     /// A decoder at the beginning of a text. With `special`, control and unknown tokens give their names.
     pub fn new(vocab: Vocab<'a>, special: bool) -> Self {
-        let strip = vocab.adds_space();
-        Self { vocab, special, strip, held: [0; 4], held_len: 0 }
+        Self { vocab, special, strip: vocab.adds_space(), held: [0; 4], held_len: 0 }
     }
 
     /// A decoder in the middle of a text (a continuation): the first space is kept.
     pub fn continuing(vocab: Vocab<'a>, special: bool) -> Self {
-        Self { strip: false, ..Self::new(vocab, special) }
+        Self { vocab, special, strip: false, held: [0; 4], held_len: 0 }
     }
 
     /// The bytes of the next token, as they are: the raw mode. All of them together are the text that was encoded, byte for

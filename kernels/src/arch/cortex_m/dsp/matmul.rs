@@ -23,8 +23,8 @@ use crate::{BLOCK, Format, Input, Matrix, Panel, Store, Tile, acts::ActRow, scal
 
 /// Rows of the panel this set reads.
 const R: usize = 4;
-/// Blocks of activations prepared at a time: all of a row of 576, in 1.4 KB of stack.
-const CHUNK: usize = 18;
+/// Blocks of activations prepared at a time: all of a row of 384, in 0.9 KB of stack.
+const CHUNK: usize = 12;
 /// Words of one prepared block, at most.
 const RECORD: usize = 19;
 /// Panels that share prepared activations where a row is longer than a chunk.
@@ -61,7 +61,9 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
 /// Scales and payload, block behind block.
 type Weights<'a> = (&'a [u16], &'a [u8]);
 
-/// Rows whose activations are prepared as one.
+/// Rows whose activations are prepared as one. In a function of its own, as the next one, so that each has on the stack what it
+/// needs.
+#[inline(never)]
 fn whole_rows(
     routines: &Routines,
     (scales, payload): Weights<'_>,
@@ -87,6 +89,7 @@ fn whole_rows(
 }
 
 /// Rows longer than a chunk: the sums of a group of panels wait in memory from one chunk to the next.
+#[inline(never)]
 fn long_rows(
     routines: &Routines,
     weights: Weights<'_>,
