@@ -342,12 +342,12 @@ impl Rotate<'_> {
             }
         }
         if self.quantise {
-            let blocks = head_dim.div_ceil(BLOCK).max(1);
-            // Whole blocks, because the compiler sees that `blocks` is not 0 but not that `blocks * BLOCK` is not.
-            let query = query.as_chunks_mut::<BLOCK>().0.chunks_mut(blocks);
-            let rows = query.zip(scale.chunks_mut(blocks)).zip(sum.chunks_mut(blocks));
-            for (head, ((q, scale), sum)) in q.chunks_exact(head_dim).zip(rows) {
-                kernels.quantise(head, act_row((q.as_flattened_mut(), scale, sum)))?;
+            let blocks = head_dim.div_ceil(BLOCK);
+            // Counted, not zipped: zipped chunks keep a division by zero when optimised for size.
+            for (index, head) in q.chunks_exact(head_dim).enumerate() {
+                let at = index * blocks;
+                let q = part_mut(query, at * BLOCK, blocks * BLOCK);
+                kernels.quantise(head, act_row((q, part_mut(scale, at, blocks), part_mut(sum, at, blocks))))?;
             }
         }
         Ok(())

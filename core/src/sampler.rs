@@ -265,7 +265,12 @@ impl<'l, 'o> Heap<'l, 'o> {
 
     /// The first `count` popped ids, most likely first.
     fn into_sorted(self, count: usize) -> &'o [u32] {
-        self.ids.reverse();
+        // Not `reverse`, in which a panic stays when optimised for size.
+        let mut rest = &mut *self.ids;
+        while let [first, middle @ .., last] = rest {
+            core::mem::swap(first, last);
+            rest = middle;
+        }
         self.ids.get(..count).unwrap_or(&[])
     }
 }
