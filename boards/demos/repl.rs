@@ -5,7 +5,7 @@
 use core::fmt::Write;
 
 use board::Board;
-use common::{Say as _, TellError, line_editor::read_line, settings::Settings, story};
+use common::{TellError, line_editor::read_line, settings::Settings, story};
 use heapless::String;
 use pipsqueak::{
     Image, Plan, PlanOptions, Session, compile_time, include_image,
