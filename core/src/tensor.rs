@@ -59,10 +59,13 @@ impl TensorKind {
     }
 
     /// The kind with this number.
-    pub fn from_code(code: u8) -> Option<Self> {
+    pub const fn from_code(code: u8) -> Option<Self> {
         // A layer's kinds come behind the model's three.
         let index = if code < Self::RmsAtt as u8 { code } else { code - Self::RmsAtt as u8 + 3 };
-        Self::ALL.get(index as usize).copied().filter(|kind| *kind as u8 == code)
+        match Self::ALL.as_slice().split_at_checked(index as usize) {
+            Some((_, [kind, ..])) if *kind as u8 == code => Some(*kind),
+            _ => None,
+        }
     }
 
     /// The field's short name for it.

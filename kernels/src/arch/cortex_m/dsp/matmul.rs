@@ -36,7 +36,7 @@ const GROUP: usize = 16;
 #[inline(always)]
 pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {
     let (blocks, rows) = (w.blocks(), out.rows());
-    let usual = matches!(w.panel(), Panel::D4) && blocks <= SHORT && rows & (R - 1) == 0;
+    let usual = matches!(w.panel(), Panel::D4) && blocks.wrapping_sub(1) < SHORT && rows & (R - 1) == 0;
     // A chip works on one token, and most matrices have short rows in whole panels: this path is as short as can be.
     if usual && (x.tokens, out.tokens()) == (1, 1) {
         let mut records = [const { MaybeUninit::uninit() }; SHORT];
