@@ -10,16 +10,20 @@
 #   PIPSQUEAK_DATA          folder with stories260K.bin and the like (default ../shared/data)
 #   PIPSQUEAK_SMOLLM2       SmolLM2-135M-Instruct as GGUF (default: the file that `models` puts into the cache folder)
 #   PIPSQUEAK_DEBIAN_RUST   1: cross targets with Debian's Rust (/usr/bin/cargo), even where rustup has them
+#   UPDATE                  1: `boards` writes its two tables anew
 #   CARGO_TARGET_DIR        as for cargo
 set -euo pipefail
 cd "$(dirname "$0")"
 
-all_stages=(tools models fmt clippy doc host train no-panic old-x86 aarch64 bits bench-smoke package)
+all_stages=(tools models fmt clippy doc host train no-panic boards old-x86 aarch64 bits bench-smoke package)
 
 data=${PIPSQUEAK_DATA:-../shared/data}
 [ ! -d "$data" ] || data=$(cd "$data" && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/pipsqueak
 target=${CARGO_TARGET_DIR:-$PWD/target}
+# Programs that cargo installs for the checks.
+tools=$cache/tools
+PATH=$PATH:$tools/bin
 case ${CI:-} in '' | false | 0) ci=no ;; *) ci=yes ;; esac
 # The tests ask for it too.
 if [ $ci = yes ]; then export CI; else unset CI; fi
@@ -49,6 +53,8 @@ need() {
 # --- tools and data ---------------------------------------------------------------------------------------------------
 
 bare_targets=(thumbv7em-none-eabihf thumbv6m-none-eabi riscv32imc-unknown-none-elf aarch64-unknown-none)
+# The boards' own beside those.
+board_targets=(thumbv7m-none-eabi thumbv8m.main-none-eabihf)
 
 rustup_has() { [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && [ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ]; }
 
@@ -61,6 +67,8 @@ debian_rust() {
 stage_tools() {
     local packages=() t
     has qemu-aarch64 && has qemu-x86_64 || packages+=(qemu-user)
+    has qemu-system-arm && has qemu-system-aarch64 || packages+=(qemu-system-arm)
+    has qemu-system-riscv32 || packages+=(qemu-system-misc)
     if [ "$machine" != aarch64 ]; then
         has aarch64-linux-gnu-gcc || packages+=(gcc-aarch64-linux-gnu)
         [ -f /usr/aarch64-linux-gnu/lib/libc.so.6 ] || packages+=(libc6-dev-arm64-cross)
@@ -68,7 +76,7 @@ stage_tools() {
     has nm || packages+=(binutils)
     has python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
     local missing_target=no
-    for t in "${bare_targets[@]}" aarch64-unknown-linux-gnu; do
+    for t in "${bare_targets[@]}" "${board_targets[@]}" aarch64-unknown-linux-gnu; do
         rustup_has "$t" && continue
         # Quick where the network has it, and no harm where not.
         if [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && has rustup && timeout 60 rustup target add "$t" >/dev/null 2>&1; then
@@ -96,12 +104,14 @@ stage_tools() {
         lld=$(basename "$(readlink /usr/bin/rust-lld)")
         DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -q -y --no-install-recommends "$lld"
     fi
+    # Reads the boards' logs.
+    has defmt-print || cargo install --quiet --root "$tools" --version 1.2.0 defmt-print || cannot "tools: defmt-print"
     note "tools: $(rustc --version); for cross targets $(cross_description)"
 }
 
 cross_description() {
     local t with_rustup=()
-    for t in "${bare_targets[@]}" aarch64-unknown-linux-gnu; do
+    for t in "${bare_targets[@]}" "${board_targets[@]}" aarch64-unknown-linux-gnu; do
         ! rustup_has "$t" || with_rustup+=("$t")
     done
     echo "rustup's library (${with_rustup[*]:-none})$(! debian_rust || echo ", else one built by $(/usr/bin/rustc --version)")"
@@ -157,8 +167,11 @@ have_stories() {
 
 stage_fmt() {
     cargo fmt --all --check
-    cargo fmt --manifest-path tests/no-panic/Cargo.toml --check
-    note "fmt: workspace and tests/no-panic"
+    local manifest
+    for manifest in tests/no-panic tests/compile-fail boards/common boards/*/.cargo/..; do
+        cargo fmt --manifest-path "$manifest/Cargo.toml" --check
+    done
+    note "fmt: workspace, tests/no-panic, tests/compile-fail and boards"
 }
 
 stage_clippy() {
@@ -314,6 +327,77 @@ stage_no-panic() {
     fi
     grep -q panicking "$log" || { cat "$log"; return 1; }
     note "no-panic: a planted panic is found, by the linker and by its symbol"
+}
+
+# --- boards -----------------------------------------------------------------------------------------------------------
+
+# The lines of a committed table, $1, against those just made, $2. Same first words, same compiler: every number within 3 %.
+compare_table() {
+    awk '
+        /^#/ { next }
+        FNR == NR { known[$1 " " $2] = $0; next }
+        { key = $1 " " $2; made[key] = 1 }
+        !(key in known) { print key ": not in the committed table"; bad = 1; next }
+        {
+            n = split(known[key], old)
+            # Another compiler is another program.
+            if (old[n] != $NF) { other++; next }
+            for (i = 3; i < n; i++) {
+                d = $i - old[i]
+                if (d < 0) d = -d
+                if (d > 0.03 * old[i] && d > 64) { print key ", column " i ": " $i ", committed " old[i]; bad = 1 }
+            }
+            same++
+        }
+        END {
+            # Without its data the second model is not run.
+            for (key in known) if (!(key in made) && key !~ /stories260K/) { print key ": not made"; bad = 1 }
+            if (!bad) printf "%d lines are as committed, %d of another compiler\n", same, other
+            exit bad
+        }' "$1" "$2"
+}
+
+stage_boards() {
+    need qemu-system-arm qemu-system-aarch64 qemu-system-riscv32 nm size python3 || return 0
+    local t table
+    for t in "${bare_targets[@]}" "${board_targets[@]}"; do
+        rustup_has "$t" || debian_rust || { cannot "boards: no Rust for $t"; return 0; }
+    done
+    for t in mps2-an386 microbit riscv32-virt aarch64-virt; do
+        # The model that a board's programs have in them must be there.
+        PIPSQUEAK_CARGO=clippy boards/run.sh $t kernel_tests
+    done
+    build_program
+    have_stories || true
+    local log=$notes/boards
+    PIPSQUEAK=$program PIPSQUEAK_DATA=$data tests/boards.sh "$target/boards" | tee "$log"
+    sed 's/^/boards: /' "$log" >>"$notes/ran"
+    if has defmt-print; then
+        local said
+        said=$(PIPSQUEAK_LOG=1 boards/run.sh mps2-an386 story n=5 2>/dev/null)
+        grep -q '^INFO *a prompt of 5 tokens' <<<"$said" || { echo "no log: $said" >&2; return 1; }
+        note "boards: mps2-an386 logs through defmt; without the feature nothing of it is linked"
+    else
+        cannot "boards: logs through defmt: no defmt-print"
+    fi
+    # No silicon here: that these build is all that can be said.
+    for t in stm32f405 stm32h743 rp2350 nrf52840 esp32c3; do
+        PIPSQUEAK_CARGO=build boards/run.sh $t story
+    done
+    note "boards: stm32f405, stm32h743, rp2350, nrf52840 and esp32c3 build; not run, as nothing here has these chips"
+    tests/firmware_doc.sh "$target/firmware-doc"
+    note "boards: what docs/firmware.md tells a new user to do works, and the board says what the page says"
+    for table in sizes instructions; do
+        if [ -n "${UPDATE:-}" ]; then
+            cp "$target/boards/$table.txt" boards/
+        fi
+        compare_table boards/$table.txt "$target/boards/$table.txt" >"$log" || {
+            cat "$log"
+            echo "boards/$table.txt: UPDATE=1 ./check.sh boards writes it anew, if that is meant" >&2
+            return 1
+        }
+        note "boards: $table.txt: $(cat "$log")"
+    done
 }
 
 # --- other machines ---------------------------------------------------------------------------------------------------

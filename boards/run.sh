@@ -7,12 +7,11 @@
 #   boards/run.sh mps2-an386 flashed                                the model apart from the program (PIPSQUEAK_MODEL, or the box)
 #   boards/run.sh                                                   the boards and demos there are
 #
-# With rustup's library for the board's target where it is installed, else with Debian's Rust (rustc-web, cargo-web,
-# rust-web-src), which builds that library along.
-#
 #   PIPSQUEAK_MODEL        a packed model in place of the one in the box
-#   PIPSQUEAK_DEBIAN_RUST  1: Debian's Rust in any case
-#   PIPSQUEAK_CARGO        what cargo does, `run` if nothing else is said: `build` runs nothing
+#   PIPSQUEAK_DEBIAN_RUST  1: Debian's Rust, even where rustup has a library for the board; see cargo.sh
+#   PIPSQUEAK_LOG          1: with the feature defmt; text goes to standard error, and the log's lines, decoded by `defmt-print`
+#                          (cargo install defmt-print), to standard output; DEFMT_LOG says how much (default info)
+#   PIPSQUEAK_CARGO        what cargo does: `run` if nothing else is said, `build` to run nothing, `clippy` for all demos
 set -euo pipefail
 boards=$(cd "$(dirname "$0")" && pwd)
 
@@ -29,18 +28,8 @@ shift 2
 cd "$boards/$board"
 target=$(sed -n 's/^target = "\(.*\)"/\1/p' .cargo/config.toml)
 
-if [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && [ -d "$(rustc --print sysroot)/lib/rustlib/$target/lib" ]; then
-    cargo=(cargo)
-elif [ -x /usr/bin/cargo ] && [ -d "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/core" ]; then
-    # core is built as rustup's is: formatting a u64 in it has a bounds check that only full optimisation sees through.
-    cargo=(env RUSTC=/usr/bin/rustc RUSTC_BOOTSTRAP=1 /usr/bin/cargo -Zbuild-std=core,alloc
-        --config 'profile.release.package.core.opt-level=3')
-    # Another compiler's work is not mixed with rustup's.
-    export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$boards/target}/debian
-else
-    echo "no Rust for $target: rustup target add $target, or Debian's rustc-web, cargo-web and rust-web-src" >&2
-    exit 1
-fi
+cargo=("$boards/cargo.sh" "$target")
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$boards/target}
 
 model=${PIPSQUEAK_MODEL:-$boards/../host-cli/box/stories.pips}
 case $model in /*) ;; *) model=$OLDPWD/$model ;; esac
@@ -61,7 +50,17 @@ if [ "$demo" = flashed ]; then
 elif [ -n "${PIPSQUEAK_MODEL:-}" ]; then
     export PIPSQUEAK_IMAGE=$model
 fi
+if [ -n "${PIPSQUEAK_LOG:-}" ]; then
+    # A folder of its own: other flags for the linker make everything anew.
+    export CARGO_TARGET_DIR=$CARGO_TARGET_DIR/log DEFMT_LOG=${DEFMT_LOG:-info}
+    logged=(--config "target.$target.rustflags=['-C', 'link-arg=-Tdefmt.x']" --features defmt --release --bin "$demo")
+    "${cargo[@]}" build --quiet "${logged[@]}"
+    program=$(find "$CARGO_TARGET_DIR" -path "*/$target/release/$demo" -type f)
+    "${cargo[@]}" run --quiet "${logged[@]}" -- "$@" | defmt-print -e "$program"
+    exit
+fi
 case ${PIPSQUEAK_CARGO:-run} in
 run) exec "${cargo[@]}" run --quiet --release --bin "$demo" -- "$@" ;;
+clippy) exec "${cargo[@]}" clippy --quiet --release --bins -- -D warnings ;;
 *) exec "${cargo[@]}" "$PIPSQUEAK_CARGO" --release --bin "$demo" ;;
 esac

@@ -9,10 +9,10 @@ use core::{
 };
 
 use board::Board;
-use common::{Clock, Error, report::stat, settings::Settings, stack, story};
+use common::{Clock, Error, region, report::stat, settings::Settings, stack, story};
 use cortex_m::peripheral::SYST;
 use pipsqueak::{
-    Image, Plan, PlanOptions, Session, compile_time, include_image,
+    Plan, PlanOptions, Session, compile_time, include_image,
     kernels::{arena::Line, team::Team},
 };
 use static_cell::ConstStaticCell;
@@ -31,6 +31,7 @@ const BLINK: u32 = 10;
 static INTERRUPTS: AtomicU32 = AtomicU32::new(0);
 static CHANGES: AtomicU32 = AtomicU32::new(0);
 static LATEST: AtomicU32 = AtomicU32::new(0);
+static WORK: ConstStaticCell<story::Work> = ConstStaticCell::new(story::Work::EMPTY);
 
 board::entry!(demo);
 
@@ -41,7 +42,7 @@ fn SysTick() {
     LATEST.store(LATEST.load(Relaxed).max(late), Relaxed);
     let count = INTERRUPTS.load(Relaxed).wrapping_add(1);
     INTERRUPTS.store(count, Relaxed);
-    if count % BLINK == 0 {
+    if count.is_multiple_of(BLINK) {
         CHANGES.store(CHANGES.load(Relaxed).wrapping_add(1), Relaxed);
         board::toggle_lamp();
     }
@@ -57,14 +58,15 @@ impl Clock for Interrupts {
 }
 
 fn demo(board: &mut Board) -> Result<(), Error> {
-    let image = Image::open(MODEL)?;
+    let image = region::opened(MODEL)?;
     let team = Team::alone();
     let (scratch, kv) = SCRATCH.try_take().zip(KV.try_take()).ok_or(Error::Taken)?;
+    let work = WORK.try_take().ok_or(Error::Taken)?;
     let mut session = Session::new(&image, &board::KERNELS, &team, &PLAN, scratch, kv)?;
     board::interrupt_every(PERIOD);
     let settings = Settings { tokens: 40, ..Settings::new(board::CONTEXT) };
     let mut talking = common::Board { console: &mut board.console, clock: Interrupts };
-    story::tell(&mut session, &mut talking, &settings)?;
+    story::tell(&mut session, &mut talking, &settings, work)?;
     let changes = CHANGES.load(Relaxed);
     let in_time = LATEST.load(Relaxed) < PERIOD / 100;
     let _ = writeln!(board.console, "the lamp has blinked {}", if changes > 0 && in_time { "on time" } else { "late" });

@@ -6,18 +6,16 @@
 
 use board::Board;
 use common::{Console as _, Error, region, settings::Settings, story};
-use pipsqueak::{
-    Plan, PlanOptions, Session,
-    kernels::{arena::Line, team::Team},
-};
+use pipsqueak::{Plan, PlanOptions, kernels::arena::Line};
 use static_cell::ConstStaticCell;
 
 static ARENA: ConstStaticCell<[Line; board::MODEL_RAM / Line::BYTES]> = ConstStaticCell::new([Line::ZERO; _]);
+static WORK: ConstStaticCell<story::Work> = ConstStaticCell::new(story::Work::EMPTY);
 
 board::entry!(demo);
 
 fn demo(board: &mut Board) -> Result<(), Error> {
-    let mut line = [0; 256];
+    let mut line = [0; 160];
     let settings = Settings::new(board::CONTEXT).with(board.console.arguments(&mut line));
     let image = region::checked(board::MODEL.bytes(), &board::KERNELS)?;
     let options = PlanOptions { kv: settings.kv, ..PlanOptions::small(settings.context) };
@@ -28,9 +26,7 @@ fn demo(board: &mut Board) -> Result<(), Error> {
     if kv.len() < plan.kv_lines() {
         return Err(too_small);
     }
-    let team = Team::alone();
-    let mut session = Session::new(&image, &board::KERNELS, &team, &plan, scratch, kv)?;
-    let report = story::tell(&mut session, board, &settings)?;
-    report.write(&mut board.console);
-    Ok(())
+    let work = WORK.try_take().ok_or(Error::Taken)?;
+    let memory = story::Memory { plan: &plan, scratch, kv, work };
+    story::perform(board, &image, &board::KERNELS, memory, &settings)
 }

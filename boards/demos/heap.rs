@@ -8,27 +8,26 @@ use alloc::vec;
 use core::mem::MaybeUninit;
 
 use board::Board;
-use common::{Console as _, Error, settings::Settings, story};
+use common::{Console as _, Error, region, settings::Settings, story};
 use embedded_alloc::LlffHeap;
-use pipsqueak::{
-    Image, Plan, PlanOptions, Session, include_image,
-    kernels::{arena::Line, team::Team},
-};
+use pipsqueak::{Plan, PlanOptions, include_image, kernels::arena::Line};
+use static_cell::ConstStaticCell;
 
 static MODEL: &[u8] = include_image!(env!("PIPSQUEAK_IMAGE"));
 
 #[global_allocator]
 static HEAP: LlffHeap = LlffHeap::empty();
 static mut MEMORY: [MaybeUninit<u8>; board::MODEL_RAM] = [MaybeUninit::uninit(); board::MODEL_RAM];
+static WORK: ConstStaticCell<story::Work> = ConstStaticCell::new(story::Work::EMPTY);
 
 board::entry!(demo);
 
 fn demo(board: &mut Board) -> Result<(), Error> {
     // SAFETY: called once, before anything is allocated, with memory that nothing else uses.
     unsafe { HEAP.init((&raw mut MEMORY).addr(), board::MODEL_RAM) };
-    let mut line = [0; 256];
+    let mut line = [0; 160];
     let settings = Settings::new(board::CONTEXT).with(board.console.arguments(&mut line));
-    let image = Image::open(MODEL)?;
+    let image = region::opened(MODEL)?;
     let plan = Plan::new(image.config(), PlanOptions { kv: settings.kv, ..PlanOptions::small(settings.context) });
     // A vector that cannot be had would end in a panic, so it is asked for first.
     let free = HEAP.free();
@@ -37,9 +36,7 @@ fn demo(board: &mut Board) -> Result<(), Error> {
     }
     let mut scratch = vec![Line::ZERO; plan.scratch_lines()];
     let mut kv = vec![Line::ZERO; plan.kv_lines()];
-    let team = Team::alone();
-    let mut session = Session::new(&image, &board::KERNELS, &team, &plan, &mut scratch, &mut kv)?;
-    let report = story::tell(&mut session, board, &settings)?;
-    report.write(&mut board.console);
-    Ok(())
+    let work = WORK.try_take().ok_or(Error::Taken)?;
+    let memory = story::Memory { plan: &plan, scratch: &mut scratch, kv: &mut kv, work };
+    story::perform(board, &image, &board::KERNELS, memory, &settings)
 }

@@ -5,10 +5,10 @@
 use core::fmt::Write;
 
 use board::Board;
-use common::{Error, line_editor::read_line, settings::Settings, story};
+use common::{Error, line_editor::read_line, region, settings::Settings, story};
 use heapless::String;
 use pipsqueak::{
-    Image, Plan, PlanOptions, Session, compile_time, include_image,
+    Plan, PlanOptions, Session, compile_time, include_image,
     kernels::{arena::Line, team::Team},
 };
 use static_cell::ConstStaticCell;
@@ -19,15 +19,18 @@ const _: () = compile_time::must_fit(&PLAN, board::MODEL_RAM);
 
 static SCRATCH: ConstStaticCell<[Line; PLAN.scratch_lines()]> = ConstStaticCell::new([Line::ZERO; _]);
 static KV: ConstStaticCell<[Line; PLAN.kv_lines()]> = ConstStaticCell::new([Line::ZERO; _]);
+static WORK: ConstStaticCell<story::Work> = ConstStaticCell::new(story::Work::EMPTY);
 
 board::entry!(demo);
 
 fn demo(board: &mut Board) -> Result<(), Error> {
-    let image = Image::open(MODEL)?;
+    let image = region::opened(MODEL)?;
     let team = Team::alone();
     let (scratch, kv) = SCRATCH.try_take().zip(KV.try_take()).ok_or(Error::Taken)?;
+    let work = WORK.try_take().ok_or(Error::Taken)?;
     let mut session = Session::new(&image, &board::KERNELS, &team, &PLAN, scratch, kv)?;
-    let _ = writeln!(board.console, "How does the story begin? Settings before it, as in: n=50 temp=80 Once upon a time");
+    let _ =
+        writeln!(board.console, "How does the story begin? Settings before it, as in: n=50 temp=80 Once upon a time");
     let mut line = String::<80>::new();
     let defaults = Settings { tokens: 50, ..Settings::new(board::CONTEXT) };
     loop {
@@ -38,7 +41,7 @@ fn demo(board: &mut Board) -> Result<(), Error> {
         // Every story is a new one.
         session.truncate(0);
         // What is wrong with one line does not end the conversation.
-        if let Err(error) = story::tell(&mut session, board, &defaults.with(&line)) {
+        if let Err(error) = story::tell(&mut session, board, &defaults.with(&line), work) {
             let _ = writeln!(board.console, "\nerror: {error}");
         }
     }

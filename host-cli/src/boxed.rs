@@ -9,16 +9,12 @@ pub const NAME: &str = "stories (in the box)";
 /// The prompt of the main job.
 pub const PROMPT: &str = "Once upon a time";
 
-/// Bytes that begin where an image must.
-#[repr(C, align(64))]
-struct Aligned<T: ?Sized>(T);
-
 /// The packed image, in the canonical panel; a host lays it out for its own kernels when it opens it.
-static STORIES: &Aligned<[u8]> = &Aligned(*include_bytes!("../box/stories.pips"));
+static STORIES: &[u8] = pipsqueak::include_image!("../box/stories.pips");
 
 /// The model in the box.
 pub fn stories() -> &'static [u8] {
-    &STORIES.0
+    STORIES
 }
 
 /// The folder for downloaded models: `$XDG_CACHE_HOME/pipsqueak`, or `~/.cache/pipsqueak`.

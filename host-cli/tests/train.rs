@@ -130,7 +130,7 @@ fn a_model_learns_is_packed_and_runs() {
 #[test]
 fn a_killed_run_goes_on_as_if_it_had_not_been() {
     let place = Place::new();
-    let words = "--steps 90 --quant q4 --round-from 0.3";
+    let words = "--steps 90 --quant q4 --round-from 0.05";
     ok(place.train("whole.pips", &format!("{words} --threads 2")));
     let mut child = place.train("killed.pips", &format!("{words} --threads 2")).stderr(Stdio::null()).spawn().unwrap();
     // Until it has saved something, and then in the middle of whatever it does.
@@ -146,8 +146,8 @@ fn a_killed_run_goes_on_as_if_it_had_not_been() {
     // Another number of threads gives the same bits.
     let stderr = ok(place.train("killed.pips", &format!("{words} --threads 1 --resume")));
     assert!(stderr.contains("going on after step "), "{stderr}");
-    assert_eq!(place.read("killed.csv"), place.read("whole.csv"), "the losses differ");
-    assert_eq!(place.read("killed.pips"), place.read("whole.pips"), "the images differ");
+    assert!(place.read("killed.csv") == place.read("whole.csv"), "the losses differ");
+    assert!(place.read("killed.pips") == place.read("whole.pips"), "the images differ");
     let left = fs::read_dir(place.0.path()).unwrap().map(|entry| entry.unwrap().file_name());
     let half: Vec<_> = left.filter(|name| name.to_string_lossy().starts_with('.')).collect();
     // The killed process may leave its own unfinished file; the resumed run none.

@@ -95,6 +95,21 @@ impl Format {
 ///   column `32 b + 16 + 4 v + i`.
 ///
 /// With R = 1 this is GGUF's own order with scales and payload apart. Float matrices are always row-major.
+///
+/// The panels for microcontrollers have the same scales and another payload, in which their instructions find what they
+/// need without shuffling.
+///
+/// [`Panel::D4`]:
+/// * Q8: as above with R = 4, but bytes of even columns are `q ^ 0x80`: a half-word of two columns is then
+///   `256 * odd + (even + 128)`.
+/// * Q4 and Q4M: `[p][b][g][r][4]` for four groups `g` of eight columns: a little-endian word of eight nibbles. From its
+///   lowest nibble up, the lower half-word holds columns 0, 1, 4 and 5 of the group, the upper one columns 2, 3, 6 and 7.
+///   The uppermost nibble of each half-word (columns 5 and 7) is `q ^ 8`.
+///
+/// [`Panel::H8`]:
+/// * Q8: `[p][b][r][32]`: a row's block as it is.
+/// * Q4 and Q4M: `[p][b][r / 2][32]`: a byte holds one column of two rows, the even one's code in the low nibble, the odd
+///   one's `q ^ 8` in the high one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(u8)]
@@ -107,11 +122,15 @@ pub enum Panel {
     R8 = 2,
     /// Sixteen rows: a 512-bit register holds one k-step (AVX-512 VNNI).
     R16 = 3,
+    /// Four rows for 16-bit dual multiplications: Cortex-M with the DSP extension.
+    D4 = 4,
+    /// Eight rows for dot products along the row: Cortex-M with Helium.
+    H8 = 5,
 }
 
 impl Panel {
     /// Every panel.
-    pub const ALL: [Self; 4] = [Self::R1, Self::R4, Self::R8, Self::R16];
+    pub const ALL: [Self; 6] = [Self::R1, Self::R4, Self::R8, Self::R16, Self::D4, Self::H8];
 
     /// The panel with this number.
     pub const fn from_code(code: u8) -> Option<Self> {
@@ -120,6 +139,8 @@ impl Panel {
             1 => Self::R4,
             2 => Self::R8,
             3 => Self::R16,
+            4 => Self::D4,
+            5 => Self::H8,
             _ => return None,
         })
     }
@@ -128,8 +149,8 @@ impl Panel {
     pub const fn rows(self) -> usize {
         match self {
             Self::R1 => 1,
-            Self::R4 => 4,
-            Self::R8 => 8,
+            Self::R4 | Self::D4 => 4,
+            Self::R8 | Self::H8 => 8,
             Self::R16 => 16,
         }
     }
@@ -141,6 +162,8 @@ impl Panel {
             Self::R4 => "r4",
             Self::R8 => "r8",
             Self::R16 => "r16",
+            Self::D4 => "d4",
+            Self::H8 => "h8",
         }
     }
 
@@ -148,9 +171,39 @@ impl Panel {
     pub const fn count(self, rows: usize) -> usize {
         match self {
             Self::R1 => rows,
-            Self::R4 => rows.div_ceil(4),
-            Self::R8 => rows.div_ceil(8),
+            Self::R4 | Self::D4 => rows.div_ceil(4),
+            Self::R8 | Self::H8 => rows.div_ceil(8),
             Self::R16 => rows.div_ceil(16),
         }
     }
+
+    /// Whether codes lie in four-byte steps of R rows, as the formula above says; the others are read one by one.
+    pub(crate) const fn is_stepped(self) -> bool {
+        matches!(self, Self::R1 | Self::R4 | Self::R8 | Self::R16)
+    }
+
+    /// Where a panel that is not [stepped](Self::is_stepped) keeps row `r`'s code of column `i` (0 to 31) of a block.
+    pub(crate) const fn place(self, format: Format, r: usize, i: usize) -> Place {
+        match (self, format) {
+            (Self::D4, Format::Q8) => {
+                Place { byte: i / 4 * 16 + r * 4 + i % 4, shift: 0, flip: if i & 1 == 0 { 0x80 } else { 0 } }
+            }
+            (Self::D4, _) => {
+                // Columns 0, 1, 4, 5 and 2, 3, 6, 7: bits 1 and 2 of the column change places.
+                let nibble = (i & 1) | (i & 4) >> 1 | (i & 2) << 1;
+                let flip = if nibble % 4 == 3 { 8 } else { 0 };
+                Place { byte: i / 8 * 16 + r * 4 + nibble / 2, shift: nibble as u32 % 2 * 4, flip }
+            }
+            (_, Format::Q8) => Place { byte: r * 32 + i, shift: 0, flip: 0 },
+            _ => Place { byte: r / 2 * 32 + i, shift: r as u32 % 2 * 4, flip: if r & 1 == 0 { 0 } else { 8 } },
+        }
+    }
+}
+
+/// A code's place in one block's payload: `(payload[byte] >> shift) ^ flip`, of which Q4 and Q4M keep the low four bits.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) byte: usize,
+    pub(crate) shift: u32,
+    pub(crate) flip: u8,
 }

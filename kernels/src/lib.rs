@@ -10,6 +10,11 @@ compile_error!("weights are read in place and are little-endian");
 #[cfg(all(target_arch = "x86", not(target_feature = "sse2")))]
 compile_error!("x87 arithmetic keeps extra bits, so results would differ; build for a target with SSE2");
 
+#[cfg(all(target_arch = "arm", not(target_abi = "eabihf"), any(feature = "dsp", feature = "helium")))]
+compile_error!(
+    "the kernel sets `dsp` and `helium` use the floating-point unit: build for a target whose name ends in eabihf"
+);
+
 pub mod acts;
 pub mod arch;
 pub mod arena;
@@ -27,6 +32,11 @@ pub mod slice;
 pub mod team;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+
+#[cfg(all(target_arch = "arm", feature = "dsp"))]
+pub use arch::cortex_m::Dsp;
+#[cfg(all(target_arch = "arm", feature = "helium"))]
+pub use arch::cortex_m::Helium;
 
 pub use acts::{Acts, Input, Store, Tile};
 pub use error::{ArenaTooSmall, LayoutError, NotFinite};

@@ -169,6 +169,15 @@ impl<'a> Matrix<'a> {
         part(self.payload, p.saturating_mul(len), len)
     }
 
+    /// Scales and payload of panel `p` and all that follow it; empty when there is no such panel.
+    #[cfg(any(feature = "dsp", feature = "helium"))]
+    #[allow(dead_code, reason = "for kernel sets that not every architecture has")]
+    pub(crate) fn panels_from(&self, p: usize) -> (&'a [u16], &'a [u8]) {
+        let blocks = p.saturating_mul(self.blocks()).saturating_mul(self.panel.rows());
+        let scales = self.scales.get(blocks.saturating_mul(self.format.block_scales())..).unwrap_or(&[]);
+        (scales, self.payload.get(blocks.saturating_mul(self.format.block_payload())..).unwrap_or(&[]))
+    }
+
     /// The elements of row `row` of an F32 matrix; empty for other formats and rows.
     #[inline]
     pub fn row_f32(&self, row: usize) -> &'a [f32] {
@@ -213,6 +222,14 @@ impl<'a> Matrix<'a> {
         }
         let len = r_count * self.format.block_payload();
         let payload = part(self.panel_payload(p), block * len, len);
+        if !self.panel.is_stepped() {
+            let mask = code_mask(self.format);
+            for (i, code) in out.codes.iter_mut().enumerate() {
+                let place = self.panel.place(self.format, r, i);
+                *code = (payload.get(place.byte)? >> place.shift ^ place.flip) & mask;
+            }
+            return Some(out);
+        }
         // Every chunk of 4 x R bytes holds one k-step; the row's four bytes lie at 4 r.
         let steps = payload.as_chunks::<4>().0.iter().skip(r).step_by(r_count);
         if matches!(self.format, Format::Q8) {
@@ -312,6 +329,15 @@ impl<'a> MatrixMut<'a> {
         }
         let len = r_count * self.format.block_payload();
         let Some(payload) = self.payload.get_mut(unit * len..unit * len + len) else { return false };
+        if !self.panel.is_stepped() {
+            let mask = code_mask(self.format);
+            for (i, code) in value.codes.iter().enumerate() {
+                let place = self.panel.place(self.format, r, i);
+                let Some(byte) = payload.get_mut(place.byte) else { return false };
+                *byte = *byte & !(mask << place.shift) | ((code ^ place.flip) & mask) << place.shift;
+            }
+            return true;
+        }
         let steps = payload.as_chunks_mut::<4>().0.iter_mut().skip(r).step_by(r_count);
         let codes = value.codes.as_chunks::<4>().0;
         if matches!(self.format, Format::Q8) {
@@ -327,6 +353,11 @@ impl<'a> MatrixMut<'a> {
         }
         true
     }
+}
+
+/// The bits of a code.
+const fn code_mask(format: Format) -> u8 {
+    if matches!(format, Format::Q8) { 0xff } else { 0x0f }
 }
 
 fn convert(out: &mut [f32], from: &[u16], widen: impl Fn(u16) -> f32) {

@@ -16,8 +16,8 @@ pub fn block_error(format: Format, block: &Block, x: &[f32; BLOCK], importance: 
     error
 }
 
-/// Codes for given scales: each value to its nearest code.
-fn encode(format: Format, x: &[f32; BLOCK], d: f32, m: f32) -> Block {
+/// Codes for a given scale `d` (and, for Q4M, minimum `m`), both rounded to f16: each value to its nearest code.
+pub fn encode(format: Format, x: &[f32; BLOCK], d: f32, m: f32) -> Block {
     let mut block = Block { scales: [f32_to_f16(d), f32_to_f16(m)], codes: [0; BLOCK] };
     let (d, m) = (f16_to_f32(f32_to_f16(d)), f16_to_f32(f32_to_f16(m)));
     let id = if d == 0.0 { 0.0 } else { 1.0 / d };

@@ -7,12 +7,19 @@ pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
     &["avx2", "scalar"]
 } else if cfg!(all(target_arch = "aarch64", target_feature = "neon")) {
     &["neon", "scalar"]
+} else if cfg!(all(target_arch = "arm", feature = "helium", feature = "dsp")) {
+    &["helium", "dsp", "scalar"]
+} else if cfg!(all(target_arch = "arm", feature = "helium")) {
+    &["helium", "scalar"]
+} else if cfg!(all(target_arch = "arm", feature = "dsp")) {
+    &["dsp", "scalar"]
 } else {
     &["scalar"]
 };
 
 /// Every kernel set of every architecture with its panel for quantised matrices, to pack images for other machines.
-pub const EVERYWHERE: [(&str, Panel); 3] = [("scalar", Panel::R1), ("neon", Panel::R4), ("avx2", Panel::R8)];
+pub const EVERYWHERE: [(&str, Panel); 5] =
+    [("scalar", Panel::R1), ("neon", Panel::R4), ("avx2", Panel::R8), ("dsp", Panel::D4), ("helium", Panel::H8)];
 
 /// The panel of the set called `name`, of whatever architecture.
 pub fn panel_of(name: &str) -> Option<Panel> {
@@ -34,6 +41,16 @@ pub fn by_name(name: &str) -> Option<&'static dyn Kernels> {
         "neon" => {
             static NEON: crate::arch::aarch64::Neon = crate::arch::aarch64::Neon;
             Some(&NEON)
+        }
+        #[cfg(all(target_arch = "arm", feature = "dsp"))]
+        "dsp" => {
+            static DSP: crate::Dsp = crate::Dsp;
+            Some(&DSP)
+        }
+        #[cfg(all(target_arch = "arm", feature = "helium"))]
+        "helium" => {
+            static HELIUM: crate::Helium = crate::Helium;
+            Some(&HELIUM)
         }
         _ => None,
     }

@@ -1,8 +1,8 @@
 //! QEMU's 64-bit Arm machine with a Cortex-A53 and no operating system.
 #![no_std]
 
-pub use common::aarch64_entry as entry;
 use common::{Region, aarch64::VirtualCount, semihosting::Semihosting};
+pub use common::{aarch64_entry as entry, semihosting::fail};
 use pipsqueak::kernels::arch::aarch64::Neon;
 
 /// BOARD: its name.

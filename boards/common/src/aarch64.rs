@@ -29,7 +29,8 @@ impl Clock for VirtualCount {
     }
 }
 
-/// The entry point of a demo, `fn(&mut Board) -> Result<(), Error>`, on the board `board::board()`.
+/// The entry point of a demo, `fn(&mut Board) -> Result<(), Error>`, on the board `board::board()`. A fault or a panic calls
+/// `board::fail(text)`.
 #[macro_export]
 macro_rules! aarch64_entry {
     ($demo:path) => {
@@ -54,7 +55,7 @@ macro_rules! aarch64_entry {
         /// Nothing in the engine panics; what else does ends here, without the kilobytes of a formatted message.
         #[panic_handler]
         fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-            $crate::semihosting::fail("panic\n")
+            board::fail("panic\n")
         }
     };
 }
@@ -65,7 +66,7 @@ macro_rules! aarch64_faults {
     ($handlers:ty: $($name:ident)*) => {
         impl aarch64_rt::ExceptionHandlers for $handlers {
             $(extern "C" fn $name(_: aarch64_rt::RegisterStateRef<'_>) {
-                $crate::semihosting::fail("fault\n")
+                board::fail("fault\n")
             })*
         }
     };

@@ -19,7 +19,6 @@ impl SysTick {
         syst.enable_counter();
         Self(Ticks::new(MASK, picoseconds, 0))
     }
-
 }
 
 /// From now on SysTick interrupts every `ticks` of the core's clock. A clock that runs on it counts wrongly.
@@ -39,7 +38,8 @@ impl Clock for SysTick {
     }
 }
 
-/// The entry point of a demo, `fn(&mut Board) -> Result<(), Error>`, on the board `board::board()`.
+/// The entry point of a demo, `fn(&mut Board) -> Result<(), Error>`, on the board `board::board()`. A fault or a panic calls
+/// `board::fail(text)`.
 #[macro_export]
 macro_rules! cortex_m_entry {
     ($demo:path) => {
@@ -50,13 +50,13 @@ macro_rules! cortex_m_entry {
 
         #[cortex_m_rt::exception]
         unsafe fn HardFault(_: &cortex_m_rt::ExceptionFrame) -> ! {
-            $crate::semihosting::fail("fault\n")
+            board::fail("fault\n")
         }
 
         /// Nothing in the engine panics; what else does ends here, without the kilobytes of a formatted message.
         #[panic_handler]
         fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-            $crate::semihosting::fail("panic\n")
+            board::fail("panic\n")
         }
     };
 }

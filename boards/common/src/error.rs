@@ -11,6 +11,7 @@ use pipsqueak::{
 
 /// Why a demo ended early.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Error {
     /// The model was refused.
     Image(ImageError),
@@ -24,6 +25,13 @@ pub enum Error {
     Classifier(ClassifierError),
     /// A picture could not be read.
     Classify(ClassifyError),
+    /// The prompt is longer than the demo has memory for.
+    Prompt {
+        /// Its bytes.
+        got: usize,
+        /// The most that are taken.
+        max: usize,
+    },
     /// The model only takes token ids.
     NoVocabulary,
     /// The model carries no golden vector.
@@ -71,6 +79,7 @@ impl fmt::Display for Error {
             Self::Decode(error) => error.fmt(f),
             Self::Classifier(error) => error.fmt(f),
             Self::Classify(error) => error.fmt(f),
+            Self::Prompt { got, max } => write!(f, "the prompt has {got} bytes, at most {max} are taken"),
             Self::NoVocabulary => f.write_str("the model has no vocabulary: it only takes token ids"),
             Self::NoGolden => f.write_str("the model carries no golden vector"),
             Self::Foreign { kind, got, need } => {

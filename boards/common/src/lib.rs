@@ -1,6 +1,14 @@
 //! What the boards share. A board gives a [`Console`] and a [`Clock`]; the demos in `../demos` do the rest.
 #![no_std]
 
+/// A line for the log: `defmt::info!` with the feature `defmt`, nothing at all without it.
+macro_rules! log {
+    ($($argument:expr),+) => {
+        #[cfg(feature = "defmt")]
+        defmt::info!($($argument),+);
+    };
+}
+
 pub mod clock;
 pub mod console;
 mod error;
@@ -20,6 +28,8 @@ pub mod cortex_m;
 pub mod riscv;
 #[cfg(feature = "semihosting")]
 pub mod semihosting;
+#[cfg(feature = "serial")]
+pub mod serial;
 
 pub use clock::Clock;
 pub use console::Console;
@@ -41,6 +51,7 @@ pub fn run<C: Console, T: Clock>(mut board: Board<C, T>, demo: fn(&mut Board<C, 
     stack::paint();
     let result = demo(&mut board);
     if let Err(error) = &result {
+        log!("{}", error);
         let _ = writeln!(board.console, "error: {error}");
     }
     board.console.exit(result.is_ok())

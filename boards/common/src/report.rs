@@ -6,6 +6,7 @@ use crate::stack;
 
 /// What was counted. Instructions are an emulator's; on silicon they are nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Report {
     /// Tokens of the prompt.
     pub prompt: usize,

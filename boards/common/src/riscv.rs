@@ -12,7 +12,8 @@ impl Clock for Instructions {
     }
 }
 
-/// The entry point of a demo, `fn(&mut Board) -> Result<(), Error>`, on the board `board::board()`.
+/// The entry point of a demo, `fn(&mut Board) -> Result<(), Error>`, on the board `board::board()`. A fault or a panic calls
+/// `board::fail(text)`.
 #[macro_export]
 macro_rules! riscv_entry {
     ($demo:path) => {
@@ -23,13 +24,13 @@ macro_rules! riscv_entry {
 
         #[unsafe(export_name = "ExceptionHandler")]
         fn exception(_: &riscv_rt::TrapFrame) -> ! {
-            $crate::semihosting::fail("fault\n")
+            board::fail("fault\n")
         }
 
         /// Nothing in the engine panics; what else does ends here, without the kilobytes of a formatted message.
         #[panic_handler]
         fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-            $crate::semihosting::fail("panic\n")
+            board::fail("panic\n")
         }
     };
 }

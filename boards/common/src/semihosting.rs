@@ -25,8 +25,10 @@ pub struct Semihosting {
 impl Semihosting {
     /// Opens both; what cannot be opened stays silent.
     pub fn new() -> Self {
+        // Standard output is the log's, where there is one; then text is written to standard error.
+        let output = if cfg!(feature = "defmt") { OpenMode::WRONLY_APPEND } else { OpenMode::WRONLY_TRUNC };
         let open = |mode| sys_open(c":tt", mode).map_or(CLOSED, |fd| fd.into_raw_fd());
-        Self { input: open(OpenMode::RDONLY), output: open(OpenMode::WRONLY_TRUNC) }
+        Self { input: open(OpenMode::RDONLY), output: open(output) }
     }
 }
 

@@ -1,24 +1,70 @@
 //! The storyteller: prompt in, text out, in slices of work.
 
 use pipsqueak::{
-    Progress, Sampler, Session, Vocab, Want,
+    Image, Plan, Progress, Sampler, Session, Vocab, Want,
     crc::Crc32,
-    kernels::Kernels,
+    kernels::{Kernels, arena::Line, team::Team},
     tokenizer::{Decoder, EncodeOptions, Encoder, Progress as Encoding, scratch_len},
 };
 
 use crate::{Board, Clock, Console, Error, report::Report, settings::Settings};
 
-/// Bytes of the longest prompt; a longer one is a named error. Its work is on the stack: 12 bytes for each.
+/// Bytes of the longest prompt; a longer one is a named error.
 pub const PROMPT_BYTES: usize = 100;
 /// Every byte may be a token, and BOS and SentencePiece's space come before them.
 const PROMPT_TOKENS: usize = PROMPT_BYTES + 2;
+
+/// What the tokenizer works in: 1.6 KB that the stack need not have.
+#[derive(Debug)]
+pub struct Work {
+    tokens: [u32; PROMPT_TOKENS],
+    merges: [u32; scratch_len(PROMPT_BYTES)],
+}
+
+impl Work {
+    /// Before any text.
+    pub const EMPTY: Self = Self { tokens: [0; _], merges: [0; _] };
+}
+
+/// The memory of a story.
+#[derive(Debug)]
+pub struct Memory<'m> {
+    /// The model's plan, for the two arenas.
+    pub plan: &'m Plan,
+    /// As many lines as the plan says, or more.
+    pub scratch: &'m mut [Line],
+    /// As many lines as the plan says, or more.
+    pub kv: &'m mut [Line],
+    /// The tokenizer's.
+    pub work: &'m mut Work,
+}
+
+/// Tells one story and reports its numbers. In a function of its own, so that its stack is not on top of what opening the
+/// model took.
+#[inline(never)]
+pub fn perform<K: Kernels, C: Console, T: Clock>(
+    board: &mut Board<C, T>,
+    image: &Image<'_>,
+    kernels: &K,
+    memory: Memory<'_>,
+    settings: &Settings<'_>,
+) -> Result<(), Error> {
+    let team = Team::alone();
+    let Memory { plan, scratch, kv, work } = memory;
+    let mut session = Session::new(image, kernels, &team, plan, scratch, kv)?;
+    log!("session with {}", *plan);
+    let report = tell(&mut session, board, settings, work)?;
+    log!("{}", report);
+    report.write(&mut board.console);
+    Ok(())
+}
 
 /// Tells a story, from where the session stands. The vocabulary's first token begins it.
 pub fn tell<K: Kernels, C: Console, T: Clock>(
     session: &mut Session<'_, K>,
     board: &mut Board<C, T>,
     settings: &Settings<'_>,
+    work: &mut Work,
 ) -> Result<Report, Error> {
     let vocab = session.image().vocab().ok_or(Error::NoVocabulary)?;
     let mut teller = Teller {
@@ -30,7 +76,7 @@ pub fn tell<K: Kernels, C: Console, T: Clock>(
         logits: Crc32::new(),
     };
     let began = teller.board.clock.now();
-    teller.read_prompt(vocab)?;
+    teller.read_prompt(vocab, work)?;
     teller.answer(vocab, began)?;
     if settings.full {
         teller.fill()?;
@@ -50,19 +96,20 @@ struct Teller<'t, 'm, K: Kernels, C, T> {
 
 impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
     /// The prompt through tokenizer and model.
-    #[inline(never)]
-    fn read_prompt(&mut self, vocab: Vocab<'_>) -> Result<(), Error> {
-        let mut tokens = [0; PROMPT_TOKENS];
-        let count = self.encode(vocab, &mut tokens)?;
-        self.prefill(tokens.get(..count).unwrap_or(&[]))
+    fn read_prompt(&mut self, vocab: Vocab<'_>, work: &mut Work) -> Result<(), Error> {
+        let count = self.encode(vocab, work)?;
+        self.prefill(work.tokens.get(..count).unwrap_or(&[]))
     }
 
-    /// The prompt's tokens. A function of its own, so that its memory is free again when the model works.
+    /// The prompt's tokens. In a function of its own, as its stack is not needed when the model works.
     #[inline(never)]
-    fn encode(&mut self, vocab: Vocab<'_>, tokens: &mut [u32]) -> Result<usize, Error> {
+    fn encode(&mut self, vocab: Vocab<'_>, work: &mut Work) -> Result<usize, Error> {
+        let (got, max) = (self.settings.prompt.len(), PROMPT_BYTES);
+        if got > max {
+            return Err(Error::Prompt { got, max });
+        }
         let options = EncodeOptions { add_bos: vocab.add_bos(), parse_special: false };
-        let mut work = [0; scratch_len(PROMPT_BYTES)];
-        let mut encoder = Encoder::new(vocab, self.settings.prompt, options, tokens, &mut work)?;
+        let mut encoder = Encoder::new(vocab, self.settings.prompt, options, &mut work.tokens, &mut work.merges)?;
         loop {
             let before = self.board.clock.now();
             let progress = encoder.step(64)?;
@@ -71,6 +118,7 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
                 break;
             }
         }
+        log!("a prompt of {} tokens", encoder.len());
         self.report.prompt = encoder.len();
         Ok(encoder.len())
     }
@@ -97,6 +145,18 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
 
     fn answer(&mut self, vocab: Vocab<'_>, began: u64) -> Result<(), Error> {
         let mut decoder = Decoder::continuing(vocab, false);
+        let result = self.talk(vocab, &mut decoder, began);
+        // An error has a line of its own.
+        decoder.flush(|text| self.board.console.write_str(text).unwrap_or(()));
+        let _ = writeln!(self.board.console);
+        result?;
+        if self.settings.ids {
+            let _ = writeln!(self.board.console, "logits {:08x}", self.logits.finish());
+        }
+        Ok(())
+    }
+
+    fn talk(&mut self, vocab: Vocab<'_>, decoder: &mut Decoder<'_>, began: u64) -> Result<(), Error> {
         let mut spent = 0;
         while self.report.tokens < self.settings.tokens {
             let before = self.board.clock.now();
@@ -123,11 +183,6 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
             spent += self.forward(id, Want::Last)?;
             self.report.tokens += 1;
             self.report.answer = spent;
-        }
-        decoder.flush(|text| self.board.console.write_str(text).unwrap_or(()));
-        let _ = writeln!(self.board.console);
-        if self.settings.ids {
-            let _ = writeln!(self.board.console, "logits {:08x}", self.logits.finish());
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Stellaris LM3S6965: a Cortex-M3 without floating point, 256 KB of flash and 64 KB of RAM.
 #![no_std]
 
-pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry};
 use common::{cortex_m::SysTick, semihosting::Semihosting};
+pub use common::{cortex_m_entry as entry, semihosting::fail};
 use pipsqueak::kernels::Scalar;
 
 /// BOARD: its name.
@@ -11,15 +11,8 @@ pub const NAME: &str = "lm3s6965evb";
 pub static KERNELS: Scalar = Scalar;
 /// BOARD: RAM for the model's arenas, less than memory.x says by the stack and other statics.
 pub const MODEL_RAM: usize = 48 << 10;
-/// BOARD: positions of the cache.
-pub const CONTEXT: usize = 128;
-/// BOARD: whether the console leaves it to the program to show what is typed, as a serial line does.
-pub const ECHO: bool = false;
 /// BOARD: a tick of SysTick; the core runs at 12.5 MHz.
 const TICK_PICOSECONDS: u32 = 80_000;
-
-/// BOARD: changes the lamp; this one has none that anybody sees.
-pub fn toggle_lamp() {}
 
 /// What demos work with.
 pub type Board = common::Board<Semihosting, SysTick>;

@@ -1,14 +1,16 @@
 //! Arm MPS2 with the AN500 image: a Cortex-M7, as QEMU has it. 4 MB of flash, 4 MB of RAM.
 #![no_std]
 
-pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry};
 use common::{Region, cortex_m::SysTick, semihosting::Semihosting};
-use pipsqueak::kernels::Scalar;
+pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry, semihosting::fail};
+#[cfg(feature = "defmt")]
+use defmt_semihosting as _;
+use pipsqueak::kernels::Dsp;
 
 /// BOARD: its name.
 pub const NAME: &str = "mps2-an500";
 /// BOARD: the kernel set that is linked.
-pub static KERNELS: Scalar = Scalar;
+pub static KERNELS: Dsp = Dsp;
 /// BOARD: RAM for the model's arenas, less than memory.x says by the stack and other statics.
 pub const MODEL_RAM: usize = 128 << 10;
 /// BOARD: positions of the cache.

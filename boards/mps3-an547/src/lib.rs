@@ -1,8 +1,10 @@
 //! Arm MPS3 with the AN547 image: a Cortex-M55, as QEMU has it. Code in ITCM, data in DTCM, a model of its own in SRAM.
 #![no_std]
 
-pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry};
 use common::{Region, cortex_m::SysTick, semihosting::Semihosting};
+pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry, semihosting::fail};
+#[cfg(feature = "defmt")]
+use defmt_semihosting as _;
 use pipsqueak::kernels::Scalar;
 
 /// BOARD: its name.

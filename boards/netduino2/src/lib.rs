@@ -1,8 +1,10 @@
 //! Netduino 2: an STM32F205, a Cortex-M3 without floating point, 1 MB of flash and 128 KB of RAM.
 #![no_std]
 
-pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry};
 use common::{Region, cortex_m::SysTick, semihosting::Semihosting};
+pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry, semihosting::fail};
+#[cfg(feature = "defmt")]
+use defmt_semihosting as _;
 use pipsqueak::kernels::Scalar;
 
 /// BOARD: its name.

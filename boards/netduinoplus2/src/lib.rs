@@ -1,14 +1,16 @@
 //! Netduino Plus 2: an STM32F405, a Cortex-M4F with 1 MB of flash and 192 KB of RAM, of which 64 KB (CCM) are left alone.
 #![no_std]
 
-pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry};
 use common::{Region, cortex_m::SysTick, semihosting::Semihosting};
-use pipsqueak::kernels::Scalar;
+pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry, semihosting::fail};
+#[cfg(feature = "defmt")]
+use defmt_semihosting as _;
+use pipsqueak::kernels::Dsp;
 
 /// BOARD: its name.
 pub const NAME: &str = "netduinoplus2";
 /// BOARD: the kernel set that is linked.
-pub static KERNELS: Scalar = Scalar;
+pub static KERNELS: Dsp = Dsp;
 /// BOARD: RAM for the model's arenas, less than memory.x says by the stack and other statics.
 pub const MODEL_RAM: usize = 112 << 10;
 /// BOARD: positions of the cache.

@@ -1,8 +1,8 @@
 //! QEMU's RISC-V machine with a small core, RV32IMC: integers only, as in an ESP32-C3.
 #![no_std]
 
-pub use common::riscv_entry as entry;
 use common::{Region, riscv::Instructions, semihosting::Semihosting};
+pub use common::{riscv_entry as entry, semihosting::fail};
 use pipsqueak::kernels::Scalar;
 
 /// BOARD: its name.

@@ -73,7 +73,7 @@ impl fmt::Display for ClassifierError {
             Self::Checksum { expected, got } => {
                 write!(f, "classifier is damaged: its CRC-32 is {got:08x}, stored was {expected:08x}")
             }
-            Self::Panel { got } => write!(f, "unknown panel kind {got}; 0 to 3 are known"),
+            Self::Panel { got } => write!(f, "unknown panel kind {got}; 0 to 5 are known"),
             Self::Shape { got: Shape { width, height, hidden, classes } } => {
                 write!(
                     f,

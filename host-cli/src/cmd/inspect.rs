@@ -99,7 +99,10 @@ fn describe(image: &Image<'_>, context: usize) -> String {
             plan.total_bytes()
         );
     }
-    let _ = writeln!(out, "\nboards (int8 cache; flash with the program, RAM with the stack)");
+    let _ = writeln!(
+        out,
+        "\nboards, with an int8 cache of {context} positions; flash with the program, RAM with stack and statics"
+    );
     out + &boards::table(image, context, boards::ALL)
 }
 

@@ -58,7 +58,9 @@ pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
     eprintln!("{}: {} bytes", args.output.display(), packed.bytes().len());
     if let Some(board) = args.target.as_deref().and_then(boards::by_name) {
         let image = pipsqueak::Image::open(packed.bytes()).map_err(Failure::new)?;
-        eprint!("{}", boards::table(&image, boards::DEFAULT_CONTEXT, &[board]));
+        let context = boards::DEFAULT_CONTEXT.min(image.config().seq_len as usize);
+        eprintln!("{context} positions, int8 cache:");
+        eprint!("{}", boards::table(&image, context, &[board]));
     }
     Ok(())
 }
@@ -103,7 +105,7 @@ pub(super) fn panels(name: Option<&str>) -> Result<Box<dyn Fn(Format) -> Panel +
         Box::new(move |format| kernels.panel(format)) as Box<dyn Fn(Format) -> Panel + Sync>
     };
     let Some(name) = name else { return Ok(of(select::best())) };
-    if let Some(panel) = select::panel_of(name).or_else(|| boards::by_name(name).map(|board| board.panel)) {
+    if let Some(panel) = select::panel_of(name).or_else(|| boards::by_name(name).map(|board| board.panel())) {
         return Ok(Box::new(move |_| panel));
     }
     let boards: Vec<_> = boards::ALL.iter().map(|board| board.name).collect();

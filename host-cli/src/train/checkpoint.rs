@@ -1,7 +1,8 @@
 //! A run's state in a file, so that a run that was killed goes on as if it had not been.
 //!
 //! The file is in the safetensors format, which other tools read too: per group `weights/NAME`, `mean/NAME` and
-//! `square/NAME`, and the run's history; the metadata hold the step, the settings, and a CRC-32 of all tensors' bytes.
+//! `square/NAME`; once rounding has begun, `scales/NAME` with moments of their own; and the run's history. The metadata hold
+//! the step, the settings, and a CRC-32 of all tensors' bytes.
 
 use std::{collections::HashMap, fmt, path::Path};
 
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     batches::Cursor,
-    optimiser::Moments,
+    optimiser::{Moment, Moments},
     weights::{Group, Weights},
 };
 use crate::{failure::Failure, output::Output};
@@ -106,10 +107,16 @@ fn bytes_of_f64<'a>(values: impl IntoIterator<Item = &'a f64>) -> Vec<u8> {
 /// Writes a checkpoint; the file of that name is replaced only when all of the new one is on the disk.
 pub fn write(path: &Path, weights: &Weights, moments: &Moments, state: &State) -> Result<(), Failure> {
     let mut tensors: Vec<(String, Dtype, Vec<usize>, Vec<u8>)> = Vec::new();
-    for (group, (mean, square)) in weights.groups.iter().zip(moments.mean.iter().zip(&moments.square)) {
-        for (what, values) in [("weights", &group.values), ("mean", mean), ("square", square)] {
-            let name = format!("{what}/{}", group.name());
-            tensors.push((name, Dtype::F32, vec![group.rows, group.cols], bytes_of(values)));
+    for (group, (moment, scales)) in weights.groups.iter().zip(moments.values.iter().zip(&moments.scales)) {
+        let shape = vec![group.rows, group.cols];
+        for (what, values) in [("weights", &group.values), ("mean", &moment.mean), ("square", &moment.square)] {
+            tensors.push((format!("{what}/{}", group.name()), Dtype::F32, shape.clone(), bytes_of(values)));
+        }
+        if !group.scales.is_empty() {
+            let all = [("scales", &group.scales), ("scales-mean", &scales.mean), ("scales-square", &scales.square)];
+            for (what, values) in all {
+                tensors.push((format!("{what}/{}", group.name()), Dtype::F32, group.scale_shape(), bytes_of(values)));
+            }
         }
     }
     let history = bytes_of_f64(state.history.as_flattened());
@@ -162,17 +169,34 @@ pub fn read(bytes: &[u8], run: &str, weights: &mut Weights, moments: &mut Moment
     };
     state.history = doubles(HISTORY)?.as_chunks().0.to_vec();
     state.held_out = doubles(HELD_OUT)?.as_chunks().0.to_vec();
-    let values = |what: &str, group: &Group| {
+    let values = |what: &str, group: &Group, shape: &[usize]| {
         let name = format!("{what}/{}", group.name());
         let tensor = file.tensor(&name).ok();
-        let tensor = tensor.filter(|t| t.dtype() == Dtype::F32 && t.shape() == [group.rows, group.cols]);
+        let tensor = tensor.filter(|tensor| tensor.dtype() == Dtype::F32 && tensor.shape() == shape);
         let tensor = tensor.ok_or(CheckpointError::Tensor { name })?;
         Ok(tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect::<Vec<_>>())
     };
-    let all = |what: &str| weights.groups.iter().map(|group| values(what, group)).collect::<Result<Vec<_>, _>>();
-    let (new_weights, mean, square) = (all("weights")?, all("mean")?, all("square")?);
-    weights.groups.iter_mut().zip(new_weights).for_each(|(group, values)| group.values = values);
-    *moments = Moments { mean, square };
+    let mut read = Vec::with_capacity(weights.groups.len());
+    for group in &weights.groups {
+        let all = |shape: &[usize], [what, mean, square]: [&str; 3]| {
+            let moment = Moment { mean: values(mean, group, shape)?, square: values(square, group, shape)? };
+            Ok((values(what, group, shape)?, moment))
+        };
+        let weights = all(&[group.rows, group.cols], ["weights", "mean", "square"])?;
+        let begun = file.tensor(&format!("scales/{}", group.name())).is_ok();
+        let scales = if begun {
+            all(&group.scale_shape(), ["scales", "scales-mean", "scales-square"])?
+        } else {
+            Default::default()
+        };
+        read.push((weights, scales));
+    }
+    *moments = Moments::default();
+    for (group, ((values, moment), (scales, scale_moment))) in weights.groups.iter_mut().zip(read) {
+        (group.values, group.scales) = (values, scales);
+        moments.values.push(moment);
+        moments.scales.push(scale_moment);
+    }
     Ok(state)
 }
 
@@ -195,9 +219,11 @@ mod tests {
     use pipsqueak::{
         Config,
         config::{Activation, RopePairs},
+        kernels::Format,
     };
 
     use super::*;
+    use crate::train::rounding::Rounding;
 
     fn weights(seed: u64) -> Weights {
         let config = Config {
@@ -220,10 +246,12 @@ mod tests {
     }
 
     fn saved() -> (Vec<u8>, Weights, Moments, State) {
-        let weights = weights(1);
+        let mut weights = weights(1);
+        Rounding { layers: Format::Q4, head: Format::F32 }.begin(&mut weights);
         let mut moments = Moments::zero(&weights);
-        moments.mean[1][2] = 0.5;
-        moments.square[3][1] = f32::MIN_POSITIVE;
+        moments.values[1].mean[2] = 0.5;
+        moments.values[3].square[1] = f32::MIN_POSITIVE;
+        moments.scales[3].mean[1] = -2.0;
         let state = State {
             step: 7,
             tokens: 1234,

@@ -10,6 +10,7 @@ pub mod export;
 mod net;
 mod ops;
 pub mod optimiser;
+pub mod rounding;
 pub mod run;
 pub mod settings;
 mod sources;

@@ -9,7 +9,8 @@ use pipsqueak::Config;
 
 use super::{
     ops::{ActQuant, Attention, Embed, Heads, RmsNorm, Rope, SwiGlu},
-    weights::{Group, LAYER, Rounding, Weights},
+    rounding::Rounding,
+    weights::{Group, LAYER, Weights},
 };
 
 /// A group's values in the graph.

@@ -14,12 +14,12 @@ use super::{
     export::{Labels, export},
     optimiser::Rule,
     settings::{Files, Settings},
-    sources::{Known, adopt, crc_of, read_documents, tokenise, vocabulary, written},
+    sources::{Known, adopt, crc_of, lesson, read_documents, tokenise, vocabulary, windows, written},
     trainer::{StepShape, Teacher, Trainer},
     watch::{Log, older},
     weights::Weights,
 };
-use crate::{corpus, failure::Failure, output::Output, pack::plain_rope_turns, score::Window};
+use crate::{corpus, failure::Failure, output::Output, pack::plain_rope_turns};
 
 /// Endings of what is written beside the image.
 const BESIDE: [&str; 5] = ["checkpoint", "csv", "svg", "old", "new"];
@@ -69,10 +69,8 @@ fn config(settings: &Settings, vocab_size: u32) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// Runs the training, says on stderr how it goes, writes the image.
-pub fn run(files: &Files, settings: &Settings, conduct: &Conduct<'_>) -> Result<(), Failure> {
-    settings.check()?;
-    // Before hours of work: a place that nothing can be written to.
+/// Whether results can be written, and nothing would be written over, before hours of work.
+fn check_places(files: &Files, conduct: &Conduct<'_>) -> Result<(), Failure> {
     drop(Output::create(&files.output)?);
     let ending = files.output.extension().unwrap_or_default();
     if let Some(ending) = BESIDE.into_iter().find(|beside| ending == *beside) {
@@ -81,14 +79,22 @@ pub fn run(files: &Files, settings: &Settings, conduct: &Conduct<'_>) -> Result<
             files.output.display()
         )));
     }
-    let threads = conduct.threads;
-    let checkpoint_path = files.beside("checkpoint");
-    if checkpoint_path.exists() && !conduct.resume && !conduct.restart {
+    let checkpoint = files.beside("checkpoint");
+    if checkpoint.exists() && !conduct.resume && !conduct.restart {
         return Err(Failure::usage(format_args!(
             "{} is there: --resume goes on from it, --restart begins anew",
-            checkpoint_path.display()
+            checkpoint.display()
         )));
     }
+    Ok(())
+}
+
+/// Runs the training, says on stderr how it goes, writes the image.
+pub fn run(files: &Files, settings: &Settings, conduct: &Conduct<'_>) -> Result<(), Failure> {
+    settings.check()?;
+    check_places(files, conduct)?;
+    let threads = conduct.threads;
+    let checkpoint_path = files.beside("checkpoint");
     let open = |path: &Option<_>| {
         path.as_deref().map(|path: &Path| Known::open(path, files.tokenizer.as_deref(), threads)).transpose()
     };
@@ -117,24 +123,8 @@ pub fn run(files: &Files, settings: &Settings, conduct: &Conduct<'_>) -> Result<
     if ctx > config.seq_len as usize {
         return Err(Failure::usage(format_args!("--ctx {ctx}: the model's context is {} tokens", config.seq_len)));
     }
-    let train = tokenise(&vocab, &split.train)?;
-    let tokens: usize = train.iter().map(Vec::len).sum();
-    if tokens < ctx {
-        return Err(Failure::new(format_args!(
-            "{}: the text has {tokens} tokens to learn from and the context {ctx}: lower --ctx, or add text",
-            files.text.display()
-        )));
-    }
-    let windows: Vec<Window> = tokenise(&vocab, &split.test)?
-        .into_iter()
-        .map(|mut ids| {
-            // As `eval --documents`: the end of a text is not text.
-            ids.pop();
-            ids.truncate(ctx);
-            Window { ids, first: 0 }
-        })
-        .filter(|window| window.ids.len() > 1)
-        .collect();
+    let train = lesson(&vocab, &split.train, ctx, &files.text)?;
+    let windows = windows(&vocab, &split.test, ctx)?;
     let main = Pool::new(train, ctx);
     let more = Pool::new(tokenise(&vocab, &also)?, ctx);
     let also_share = if more.is_empty() { 0.0 } else { settings.also_share };

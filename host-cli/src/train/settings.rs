@@ -6,7 +6,7 @@ use clap::Args;
 use pipsqueak::kernels::Format;
 use serde::{Deserialize, Serialize};
 
-use super::weights::Rounding;
+use super::rounding::Rounding;
 use crate::{args::QuantName, failure::Failure};
 
 /// Declares the settings once: an optional flag, the same word in the file, and a default.

@@ -20,7 +20,8 @@ use crate::{
     failure::Failure,
     model::{Mapped, is_image, parts},
     output::Output,
-    pack::{PackOptions, Packed, Quant, pack},
+    pack::{ModelParts, PackOptions, Packed, Quant, pack},
+    score::Window,
     vocab,
 };
 
@@ -90,6 +91,35 @@ pub(super) fn tokenise(vocab: &Vocab<'_>, documents: &[String]) -> Result<Vec<Ve
     documents.iter().map(tokens).collect()
 }
 
+/// The text to learn from as tokens; an error where it does not fill one context.
+pub(super) fn lesson(
+    vocab: &Vocab<'_>,
+    documents: &[String],
+    ctx: usize,
+    path: &Path,
+) -> Result<Vec<Vec<u32>>, Failure> {
+    let train = tokenise(vocab, documents)?;
+    let tokens: usize = train.iter().map(Vec::len).sum();
+    if tokens < ctx {
+        return Err(Failure::new(format_args!(
+            "{}: the text has {tokens} tokens to learn from and the context {ctx}: lower --ctx, or add text",
+            path.display()
+        )));
+    }
+    Ok(train)
+}
+
+/// The documents held out, each a window that `eval --documents` would score.
+pub(super) fn windows(vocab: &Vocab<'_>, documents: &[String], ctx: usize) -> Result<Vec<Window>, Failure> {
+    let window = |mut ids: Vec<u32>| {
+        // The end of a text is not text.
+        ids.pop();
+        ids.truncate(ctx);
+        Window { ids, first: 0 }
+    };
+    Ok(tokenise(vocab, documents)?.into_iter().map(window).filter(|window| window.ids.len() > 1).collect())
+}
+
 /// Reads the documents of a text file.
 pub(super) fn read_documents(path: &Path) -> Result<Vec<String>, Failure> {
     let text = engine::read_text(path)?;
@@ -109,14 +139,24 @@ pub(super) fn written(
     train: &[String],
 ) -> Result<Vec<String>, Failure> {
     let path = files.beside("written.txt");
-    if conduct.resume && path.exists() {
-        return read_documents(&path);
+    if !(conduct.resume && path.exists()) {
+        write_documents(&path, conduct, teacher, settings, train)?;
     }
+    // From the file in any case, so that a run and its resumption read the same.
+    read_documents(&path)
+}
+
+fn write_documents(
+    path: &Path,
+    conduct: &Conduct<'_>,
+    teacher: &Known,
+    settings: &Settings,
+    train: &[String],
+) -> Result<(), Failure> {
     let panel = |format| select::best().panel(format);
+    let image = teacher.image()?;
+    let parts = ModelParts::from_image(&image);
     // A teacher's writing need not be exact, and int8 is faster.
-    let file = Mapped::open(&teacher.path)?;
-    let tokenizer = files.tokenizer.as_deref().filter(|_| !is_image(file.bytes()));
-    let parts = parts(&file, tokenizer)?;
     let quant = Quant::To(Format::Q8);
     let options = PackOptions { quant, head: quant, ..PackOptions::keep(&panel, conduct.threads) };
     let packed = pack(&parts, &options)?;
@@ -141,21 +181,18 @@ pub(super) fn written(
         openings: openings.as_ref(),
     };
     let bar = engine::bar(conduct.write, "writing", "{pos}/{len} tokens");
-    let mut output = Output::create(&path)?;
-    let mut documents = Vec::new();
+    let mut output = Output::create(path)?;
     generate(&image, select::best(), &writing, |document| {
         bar.inc(document.written());
         let text = vocab::decode(&vocab, &document.ids, false).map_err(Failure::new)?;
         let text = String::from_utf8_lossy(&text).trim().to_string();
         if !text.is_empty() {
             output.write(format!("{text}\n{}\n", corpus::SEPARATOR).as_bytes())?;
-            documents.push(text);
         }
         Ok(())
     })?;
     bar.finish_and_clear();
-    output.finish()?;
-    Ok(documents)
+    output.finish()
 }
 
 /// A teacher and the CRC of its weights.

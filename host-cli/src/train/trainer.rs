@@ -11,8 +11,9 @@ use super::{
     batches::{Batch, Batches},
     net::Net,
     ops::{Heads, Loss, Scores, Targets},
-    optimiser::{self, Moments, Rule},
-    weights::{Rounding, Weights},
+    optimiser::{self, Gradients, Moments, Rule},
+    rounding::Rounding,
+    weights::Weights,
 };
 
 /// How a step is made up.
@@ -88,12 +89,13 @@ impl Trainer {
         Self { weights, moments, done: 0, batches, heads, teacher, rule, shape }
     }
 
-    /// One step, the weights seen through `rounding`. `None` and nothing changed when the loss or the gradient is not
+    /// One step, the weights seen through `rounding`. The loss, and no weight changed, when it or the gradient is not
     /// finite.
     pub fn step(&mut self, rounding: Rounding) -> Result<std::result::Result<StepReport, f64>> {
         let before = self.batches.cursors();
         let batches: Vec<Batch> = (0..self.shape.batches).map(|_| self.batches.next(self.shape.batch_tokens)).collect();
         let tokens: usize = batches.iter().map(|batch| batch.ids.len()).sum();
+        rounding.begin(&mut self.weights);
         let net = Net::new(&self.weights, &self.heads, rounding, true)?;
         let weight = 1.0 / tokens.max(1) as f32;
         let jobs: Vec<_> = batches.into_iter().map(|batch| Mutex::new((Some(batch), None))).collect();
@@ -125,13 +127,16 @@ impl Trainer {
                 Some(sum) => sum.iter_mut().flatten().zip(grads.iter().flatten()).for_each(|(sum, g)| *sum += g),
             }
         }
-        let sum = sum.unwrap_or_default();
+        let mut sum = sum.unwrap_or_default();
         let loss = scores.loss / tokens.max(1) as f64;
         if !loss.is_finite() || !sum.iter().flatten().all(|g| g.is_finite()) {
             self.batches.resume(&before);
             return Ok(Err(loss));
         }
-        let gradient = optimiser::step(&mut self.weights, &mut self.moments, &sum, &self.rule, self.done);
+        let groups = self.weights.groups.iter().zip(&mut sum);
+        let scales: Vec<_> = groups.map(|(group, gradient)| rounding.pull_back(group, gradient)).collect();
+        let gradients = Gradients { values: &sum, scales: &scales };
+        let gradient = optimiser::step(&mut self.weights, &mut self.moments, &gradients, &self.rule, self.done);
         let rate = self.rule.rate_at(self.done);
         self.done += 1;
         Ok(Ok(StepReport { loss, text: scores.text / tokens.max(1) as f64, gradient, rate, tokens }))

@@ -12,10 +12,10 @@ use pipsqueak::{Image, KvType, PlanOptions, Sampler, Sampling, SessionError, Voc
 use super::{
     checkpoint::{self, State},
     export::{Labels, export},
+    rounding::Rounding,
     run::Conduct,
     settings::{Files, Settings},
     trainer::Trainer,
-    weights::Rounding,
 };
 use crate::{
     corpus, engine,

@@ -1,10 +1,6 @@
-//! The weights being trained: `f32`, in groups that one product reads, and as the packed image will round them.
+//! The weights being trained: `f32`, in groups that one product reads.
 
-use pipsqueak::{
-    Config, Image,
-    kernels::{BLOCK, Format, quantise::nearest},
-    tensor::TensorKind,
-};
+use pipsqueak::{Config, Image, kernels::BLOCK, tensor::TensorKind};
 
 /// Tensors of one shape of input that a single product reads: their rows stand one below the other.
 #[derive(Clone, Debug, PartialEq)]
@@ -19,12 +15,19 @@ pub struct Group {
     pub cols: usize,
     /// `[rows, cols]`
     pub values: Vec<f32>,
+    /// `[rows, cols.div_ceil(32)]`: the scales that rounding learns; empty before it begins.
+    pub scales: Vec<f32>,
 }
 
 impl Group {
     /// Whether it is the gain of a norm, which is neither rounded nor decayed.
     pub fn is_vector(&self) -> bool {
         self.kinds.iter().all(|kind| kind.is_vector())
+    }
+
+    /// The shape of its scales.
+    pub fn scale_shape(&self) -> Vec<usize> {
+        vec![self.rows, self.cols.div_ceil(BLOCK)]
     }
 
     /// A name for files: `wq+wk+wv.3`.
@@ -73,7 +76,7 @@ impl Weights {
                     fill(*kind, layer, cols, &mut values[start..]);
                     rows += shape.0 as usize;
                 }
-                Group { kinds, layer, rows, cols, values }
+                Group { kinds, layer, rows, cols, values, scales: Vec::new() }
             })
             .collect();
         Self { config, groups }
@@ -115,63 +118,6 @@ impl Weights {
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Each tensor's values, in directory order of the image: whole model first, then by layer.
-    pub fn tensors(&self) -> impl Iterator<Item = (TensorKind, u32, &[f32])> {
-        self.groups.iter().flat_map(move |group| {
-            let mut rest = group.values.as_slice();
-            group.kinds.iter().map(move |kind| {
-                let (rows, cols) = self.config.shape(*kind);
-                let (values, after) = rest.split_at(rows as usize * cols as usize);
-                rest = after;
-                (*kind, group.layer, values)
-            })
-        })
-    }
-}
-
-/// The number formats of the packed image that training looks through.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rounding {
-    /// Of the layers' matrices.
-    pub layers: Format,
-    /// Of the token embedding and the output head.
-    pub head: Format,
-}
-
-impl Rounding {
-    /// No rounding at all.
-    pub const NONE: Self = Self { layers: Format::F32, head: Format::F32 };
-
-    /// Whether products of a group take int8 activations.
-    pub(super) fn quantises(self, group: &Group) -> bool {
-        !group.is_vector() && self.of(group).is_quantised()
-    }
-
-    fn of(self, group: &Group) -> Format {
-        match group.kinds {
-            [TensorKind::TokenEmbedding | TensorKind::OutputHead] => self.head,
-            _ => self.layers,
-        }
-    }
-
-    /// A group's values as an image of these formats holds them: blocks rounded to nearest. Packing the result in the same
-    /// format gives the same numbers again.
-    pub fn round(self, group: &Group) -> Vec<f32> {
-        let format = self.of(group);
-        if group.is_vector() || !format.is_quantised() {
-            return group.values.clone();
-        }
-        let mut out = Vec::with_capacity(group.values.len());
-        for row in group.values.chunks_exact(group.cols) {
-            for x in row.chunks(BLOCK) {
-                let mut block = [0.0; BLOCK];
-                block[..x.len()].copy_from_slice(x);
-                out.extend_from_slice(&nearest(format, &block).dequantise(format)[..x.len()]);
-            }
-        }
-        out
     }
 }
 

@@ -53,27 +53,32 @@ pub fn att_values(scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mu
     for score in scores.iter_mut() {
         *score = exp_cut(*score - max);
     }
+    weigh(scores, values, acc);
+    sum(scores.iter().copied())
+}
+
+/// Adds to `acc` the values weighted with `weights`, each element in position order from +0.0.
+pub(crate) fn weigh(weights: &[f32], values: &CacheRows<'_>, acc: &mut [f32]) {
     let head_dim = acc.len().max(1);
     for (d, acc) in acc.iter_mut().enumerate() {
         let mut chunk = 0.0f32;
         match *values {
             CacheRows::F32(values) => {
-                for (w, v) in scores.iter().zip(values.iter().skip(d).step_by(head_dim)) {
+                for (w, v) in weights.iter().zip(values.iter().skip(d).step_by(head_dim)) {
                     chunk += w * v;
                 }
             }
             CacheRows::F16(values) => {
-                for (w, v) in scores.iter().zip(values.iter().skip(d).step_by(head_dim)) {
+                for (w, v) in weights.iter().zip(values.iter().skip(d).step_by(head_dim)) {
                     chunk += w * f16_to_f32(*v);
                 }
             }
             CacheRows::I8 { q, scale } => {
-                for ((w, vd), v) in scores.iter().zip(scale).zip(q.iter().skip(d).step_by(head_dim)) {
+                for ((w, vd), v) in weights.iter().zip(scale).zip(q.iter().skip(d).step_by(head_dim)) {
                     chunk += (w * f16_to_f32(*vd)) * *v as f32;
                 }
             }
         }
         *acc += chunk;
     }
-    sum(scores.iter().copied())
 }

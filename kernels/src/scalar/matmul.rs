@@ -26,7 +26,35 @@ pub fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Til
         Panel::R4 => quantised::<4>(w, panels, x, out, store),
         Panel::R8 => quantised::<8>(w, panels, x, out, store),
         Panel::R16 => quantised::<16>(w, panels, x, out, store),
+        Panel::D4 | Panel::H8 => foreign(w, panels, x, out, store),
     }
+}
+
+/// Panels made for the instructions of one kind of core: block by block, whatever their order.
+fn foreign(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {
+    let first = panels.start.saturating_mul(w.unit_rows());
+    for t in 0..out.tokens().min(x.tokens) {
+        let act = x.acts.row(t);
+        for (index, out) in out.row(t).iter_mut().enumerate() {
+            store.put(out, row_dot(w, first.saturating_add(index), &act));
+        }
+    }
+}
+
+fn row_dot(w: &Matrix<'_>, row: usize, act: &ActRow<'_>) -> f32 {
+    let mut acc = 0.0f32;
+    for (b, ((q, ad), asum)) in act.q.as_chunks::<BLOCK>().0.iter().zip(act.scale).zip(act.sum).enumerate() {
+        let Some(block) = w.block(row, b) else { break };
+        let [d, m] = block.scales.map(f16_to_f32);
+        let dot =
+            |level: fn(u8) -> i32| q.iter().zip(block.codes).map(|(q, code)| *q as i32 * level(code)).sum::<i32>();
+        match w.format() {
+            Format::Q8 => acc += (d * ad) * dot(|code| code.cast_signed() as i32) as f32,
+            Format::Q4 => acc += (d * ad) * dot(|code| code as i32 - 8) as f32,
+            _ => acc += (d * ad) * dot(|code| code as i32) as f32 + m * (ad * *asum as f32),
+        }
+    }
+    acc
 }
 
 fn quantised<const R: usize>(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {

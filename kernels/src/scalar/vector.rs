@@ -42,7 +42,20 @@ pub fn quantise(x: &[f32], row: ActRowMut<'_>) -> Result<(), NotFinite> {
 
 /// Whether every value is a finite number.
 pub fn all_finite(x: &[f32]) -> bool {
+    if cfg!(all(target_arch = "arm", target_abi = "eabihf")) {
+        // Two instructions an element where one FPU is all there is: zero times a finite number is zero.
+        return sum_of_zeros(x) == 0.0;
+    }
     x.iter().fold(0, |max: u32, x| max.max(x.to_bits() & 0x7fff_ffff)) < INFINITE
+}
+
+fn sum_of_zeros(x: &[f32]) -> f32 {
+    let (eights, rest) = x.as_chunks::<8>();
+    let mut sum = rest.iter().fold(0.0, |sum, x| sum + x * 0.0);
+    for eight in eights {
+        sum = eight.iter().fold(sum, |sum, x| sum + x * 0.0);
+    }
+    sum
 }
 
 /// `x` rounded to an integer, ties to even, for |x| < 2^22.

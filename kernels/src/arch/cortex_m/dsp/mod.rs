@@ -1,0 +1,65 @@
+//! The DSP extension and a single-precision FPU: Cortex-M4F (2010), M7, M33.
+//!
+//! Integer products are 16-bit dual multiplications, written in assembly over four rows at a time, because compiled code
+//! spills. Instructions are counted under QEMU; see the README's table.
+
+mod matmul;
+
+use core::ops::Range;
+
+use super::fpu;
+use crate::{CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Panel, Query, Store, Tile, acts::ActRowMut};
+
+/// The DSP extension and a single-precision FPU, which the cargo feature `dsp` promises.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Dsp;
+
+impl Kernels for Dsp {
+    fn name(&self) -> &'static str {
+        "dsp"
+    }
+
+    fn panel(&self, format: Format) -> Panel {
+        if format.is_quantised() { Panel::D4 } else { Panel::R1 }
+    }
+
+    fn matmul(&self, w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {
+        matmul::matmul(w, panels, x, out, store);
+    }
+
+    fn quantise(&self, x: &[f32], row: ActRowMut<'_>) -> Result<(), NotFinite> {
+        fpu::vector::quantise(x, row)
+    }
+
+    fn rmsnorm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
+        fpu::vector::rmsnorm(x, weight, eps, out)
+    }
+
+    fn layernorm(&self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
+        fpu::vector::layernorm(x, weight, bias, eps, out)
+    }
+
+    fn softmax(&self, x: &mut [f32]) {
+        fpu::vector::softmax(x);
+    }
+
+    fn gate(&self, function: Gate, gate: &mut [f32], up: &[f32]) {
+        fpu::vector::gate(function, gate, up);
+    }
+
+    fn store_f16(&self, x: &[f32], out: &mut [u16]) -> Result<(), NotFinite> {
+        fpu::cache::store_f16(x, out)
+    }
+
+    fn store_i8(&self, x: &[f32], out: &mut [i8]) -> Result<u16, NotFinite> {
+        fpu::cache::store_i8(x, out)
+    }
+
+    fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
+        fpu::attention_i8::scores(query, keys, scale, out)
+    }
+
+    fn att_values(&self, scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
+        fpu::attention_i8::values(scores, max, values, acc)
+    }
+}
