@@ -64,6 +64,11 @@
  */
 #define PIPSQUEAK_WHAT_BYTES 28
 
+/**
+ * A buffer of this many bytes holds every message.
+ */
+#define PIPSQUEAK_MESSAGE_BYTES 192
+
 #if defined(PIPSQUEAK_32_BIT)
 /**
  * Words of 64 bits of a `pipsqueak_model`.
@@ -203,13 +208,17 @@ enum pipsqueak_error
    */
   PIPSQUEAK_ERROR_IN_USE = 6,
   /**
-   * A setting, `what`, is out of its range: `got` (for floats their bits), the limit where there is one is `need`.
+   * A setting, `what`, is `got`; the limit is `need`. `argument`.
    */
   PIPSQUEAK_ERROR_SETTING = 7,
   /**
    * A buffer has `got` bytes (or tokens) and needs `need`. `argument`.
    */
   PIPSQUEAK_ERROR_OUTPUT_TOO_SMALL = 8,
+  /**
+   * A sampling setting, `what`, is out of its range or not a number; `got` are the bits of the float.
+   */
+  PIPSQUEAK_ERROR_SAMPLING = 9,
   /**
    * The image has `got` bytes and needs `need`.
    */
@@ -315,7 +324,7 @@ enum pipsqueak_error
    */
   PIPSQUEAK_ERROR_NO_LOGITS = 65,
   /**
-   * A value became NaN or infinite in stage `what`: the weights are damaged or overflow.
+   * A value became NaN or infinite in stage `what` of layer `layer`: the weights are damaged or overflow.
    */
   PIPSQUEAK_ERROR_NOT_FINITE = 66,
   /**
@@ -326,6 +335,15 @@ enum pipsqueak_error
    * The library and its engine disagree; a fault of the library.
    */
   PIPSQUEAK_ERROR_INTERNAL = 68,
+  /**
+   * The model carries no golden vector to compare with.
+   */
+  PIPSQUEAK_ERROR_NO_GOLDEN = 69,
+  /**
+   * The residual stream after layer `layer`, or `what`, the logits, is not what the packer computed: its CRC-32 is `got`, not
+   * `need`.
+   */
+  PIPSQUEAK_ERROR_GOLDEN = 70,
 };
 #ifndef __cplusplus
 #if __STDC_VERSION__ >= 202311L
@@ -334,13 +352,6 @@ typedef enum pipsqueak_error pipsqueak_error;
 typedef int32_t pipsqueak_error;
 #endif // __STDC_VERSION__ >= 202311L
 #endif // __cplusplus
-
-/**
- * A model that is open: a view of an image, which stays where it is. All zeros: closed.
- */
-typedef struct {
-  uint64_t opaque[PIPSQUEAK_MODEL_WORDS];
-} pipsqueak_model;
 
 /**
  * An error with its numbers. Every function that can fail takes a pointer to one, which may be NULL.
@@ -371,6 +382,13 @@ typedef struct {
    */
   uint64_t got;
 } pipsqueak_failure;
+
+/**
+ * A model that is open: a view of an image, which stays where it is. All zeros: closed.
+ */
+typedef struct {
+  uint64_t opaque[PIPSQUEAK_MODEL_WORDS];
+} pipsqueak_model;
 
 /**
  * What a model is.
@@ -548,22 +566,36 @@ const char *pipsqueak_version(void);
 const char *pipsqueak_error_name(int32_t code);
 
 /**
- * What a code means, in words.
+ * What a code means, in words without numbers.
  */
 const char *pipsqueak_error_text(int32_t code);
 
 /**
- * Bytes of a `pipsqueak_model`, for those who do not compile the header. Its alignment is 8.
+ * Writes to `text` what went wrong, in words and with the numbers of `failure`, as much as `capacity` bytes hold with the NUL
+ * at the end. Returns the length that the whole message has without the NUL, as `snprintf` does; 0 for a NULL `failure`.
+ * `text` may be NULL when `capacity` is 0. `PIPSQUEAK_MESSAGE_BYTES` are always enough.
+ */
+size_t pipsqueak_message(const pipsqueak_failure *failure,
+                         char *text,
+                         size_t capacity);
+
+/**
+ * Alignment of the three handles, for those who do not compile the header.
+ */
+size_t pipsqueak_handle_alignment(void);
+
+/**
+ * Bytes of a `pipsqueak_model`, for those who do not compile the header.
  */
 size_t pipsqueak_model_bytes(void);
 
 /**
- * Bytes of a `pipsqueak_session`. Its alignment is 8.
+ * Bytes of a `pipsqueak_session`.
  */
 size_t pipsqueak_session_bytes(void);
 
 /**
- * Bytes of a `pipsqueak_encoder`. Its alignment is 8.
+ * Bytes of a `pipsqueak_encoder`.
  */
 size_t pipsqueak_encoder_bytes(void);
 
@@ -691,7 +723,7 @@ pipsqueak_error pipsqueak_session_close(pipsqueak_session *session, pipsqueak_fa
 /**
  * Has tokens chosen in another way from now on. The repetition penalty looks at tokens that are fed from now on.
  *
- * Errors: `NULL`, `MISALIGNED`, `NOT_OPEN`; `SETTING` names the setting that is out of its range.
+ * Errors: `NULL`, `MISALIGNED`, `NOT_OPEN`; `SAMPLING` names the setting that is out of its range.
  */
 pipsqueak_error pipsqueak_session_set_sampling(pipsqueak_session *session,
                                                const pipsqueak_sampling *sampling,
@@ -721,6 +753,39 @@ pipsqueak_error pipsqueak_session_step(pipsqueak_session *session,
                                        size_t budget,
                                        bool *more,
                                        pipsqueak_failure *failure);
+
+/**
+ * Feeds all of `tokens` and does all of their work; afterwards a token can be chosen. On an error, position and cache are as they
+ * were. Takes as long as it takes: `pipsqueak_session_feed` and `pipsqueak_session_step` do the same in slices.
+ *
+ * Errors: `NULL`, `MISALIGNED`, `LENGTH`, `NOT_OPEN`, `BUSY`, `CONTEXT_FULL`, `TOKEN`, `NOT_FINITE`, `IMAGE_CHANGED`.
+ */
+pipsqueak_error pipsqueak_session_prefill(pipsqueak_session *session,
+                                          const uint32_t *tokens,
+                                          size_t count,
+                                          pipsqueak_failure *failure);
+
+/**
+ * Feeds one token, does all of its work, chooses the token after it and writes that to `next`: prefill and sample in one.
+ *
+ * Errors: as `pipsqueak_session_prefill`.
+ */
+pipsqueak_error pipsqueak_session_decode(pipsqueak_session *session,
+                                         uint32_t token,
+                                         uint32_t *next,
+                                         pipsqueak_failure *failure);
+
+/**
+ * Whether this machine computes what the packer's did: feeds the model's golden prompt, a few tokens, to this session and compares
+ * the checksums of the residual stream after every layer, and of the logits. Writes to `compared` how many were right. The
+ * session begins anew, before and after.
+ *
+ * Errors: `NULL`, `MISALIGNED`, `NOT_OPEN`, `NO_GOLDEN`, `NOT_FINITE`, `IMAGE_CHANGED`; `CONTEXT_FULL` when the session's context is shorter
+ * than the prompt; `GOLDEN` names the first layer that differs.
+ */
+pipsqueak_error pipsqueak_session_selftest(pipsqueak_session *session,
+                                           size_t *compared,
+                                           pipsqueak_failure *failure);
 
 /**
  * Chooses the next token and writes it to `token`. It is not part of the conversation until it is fed.
@@ -911,5 +976,66 @@ pipsqueak_error pipsqueak_encoder_step(pipsqueak_encoder *encoder,
 /* The most tokens that a text of `text_bytes` bytes can have, and words of work that are enough to encode it. */
 #define PIPSQUEAK_MAX_TOKENS(text_bytes) (2u * (size_t)(text_bytes) + 1u)
 #define PIPSQUEAK_WORK_WORDS(text_bytes) (3u * ((size_t)(text_bytes) + 1u))
+
+/* The library's layout of the structures above, for 32-bit and 64-bit pointers; a C11 or C++11 compiler looks whether its
+ * own is the same. */
+#if defined(__cplusplus) && __cplusplus >= 201103L
+#define PIPSQUEAK_ASSERT(what) static_assert(what, "another layout than the library's")
+#elif defined(__STDC_VERSION__) && __STDC_VERSION__ >= 201112L
+#define PIPSQUEAK_ASSERT(what) _Static_assert(what, "another layout than the library's")
+#endif
+#ifdef PIPSQUEAK_ASSERT
+#ifdef PIPSQUEAK_32_BIT
+#define PIPSQUEAK_EITHER(on32, on64) on32
+#else
+#define PIPSQUEAK_EITHER(on32, on64) on64
+#endif
+PIPSQUEAK_ASSERT(sizeof(pipsqueak_error) == PIPSQUEAK_EITHER(4, 4));
+PIPSQUEAK_ASSERT(sizeof(pipsqueak_failure) == PIPSQUEAK_EITHER(56, 56));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_failure, code) == PIPSQUEAK_EITHER(0, 0));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_failure, argument) == PIPSQUEAK_EITHER(4, 4));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_failure, layer) == PIPSQUEAK_EITHER(8, 8));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_failure, what) == PIPSQUEAK_EITHER(12, 12));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_failure, need) == PIPSQUEAK_EITHER(40, 40));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_failure, got) == PIPSQUEAK_EITHER(48, 48));
+PIPSQUEAK_ASSERT(sizeof(pipsqueak_model) == PIPSQUEAK_EITHER(448, 608));
+PIPSQUEAK_ASSERT(sizeof(pipsqueak_session) == PIPSQUEAK_EITHER(1088, 1728));
+PIPSQUEAK_ASSERT(sizeof(pipsqueak_encoder) == PIPSQUEAK_EITHER(288, 480));
+PIPSQUEAK_ASSERT(sizeof(pipsqueak_info) == PIPSQUEAK_EITHER(56, 64));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, dim) == PIPSQUEAK_EITHER(0, 0));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, hidden_dim) == PIPSQUEAK_EITHER(4, 4));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, n_layers) == PIPSQUEAK_EITHER(8, 8));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, n_heads) == PIPSQUEAK_EITHER(12, 12));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, n_kv_heads) == PIPSQUEAK_EITHER(16, 16));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, head_dim) == PIPSQUEAK_EITHER(20, 20));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, rope_dim) == PIPSQUEAK_EITHER(24, 24));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, vocab_size) == PIPSQUEAK_EITHER(28, 28));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, seq_len) == PIPSQUEAK_EITHER(32, 32));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, bos) == PIPSQUEAK_EITHER(36, 36));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, eos) == PIPSQUEAK_EITHER(40, 40));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, adds_bos) == PIPSQUEAK_EITHER(44, 44));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, has_vocabulary) == PIPSQUEAK_EITHER(45, 45));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, text_bytes) == PIPSQUEAK_EITHER(48, 48));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_info, image_bytes) == PIPSQUEAK_EITHER(52, 56));
+PIPSQUEAK_ASSERT(sizeof(pipsqueak_line) == PIPSQUEAK_EITHER(64, 64));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_line, bytes) == PIPSQUEAK_EITHER(0, 0));
+PIPSQUEAK_ASSERT(sizeof(pipsqueak_options) == PIPSQUEAK_EITHER(12, 12));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_options, context) == PIPSQUEAK_EITHER(0, 0));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_options, kv) == PIPSQUEAK_EITHER(4, 4));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_options, batch) == PIPSQUEAK_EITHER(8, 8));
+PIPSQUEAK_ASSERT(sizeof(pipsqueak_memory) == PIPSQUEAK_EITHER(12, 24));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_memory, scratch_bytes) == PIPSQUEAK_EITHER(0, 0));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_memory, kv_bytes) == PIPSQUEAK_EITHER(4, 8));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_memory, alignment) == PIPSQUEAK_EITHER(8, 16));
+PIPSQUEAK_ASSERT(sizeof(pipsqueak_sampling) == PIPSQUEAK_EITHER(32, 32));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_sampling, temperature) == PIPSQUEAK_EITHER(0, 0));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_sampling, top_k) == PIPSQUEAK_EITHER(4, 4));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_sampling, top_p) == PIPSQUEAK_EITHER(8, 8));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_sampling, min_p) == PIPSQUEAK_EITHER(12, 12));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_sampling, repeat_penalty) == PIPSQUEAK_EITHER(16, 16));
+PIPSQUEAK_ASSERT(offsetof(pipsqueak_sampling, seed) == PIPSQUEAK_EITHER(24, 24));
+#undef PIPSQUEAK_EITHER
+#undef PIPSQUEAK_ASSERT
+#endif
 
 #endif  /* PIPSQUEAK_H */

@@ -1,6 +1,6 @@
 //! Errors for C: a code with a name, and the numbers that belong to it.
 
-use core::ffi::c_char;
+use core::ffi::{CStr, c_char};
 
 use pipsqueak::{
     ConfigError, ImageError, SessionError,
@@ -11,7 +11,7 @@ use pipsqueak::{
     tokenizer::{DecodeError, EncodeError, Table, VocabError},
 };
 
-use crate::PIPSQUEAK_NONE;
+use crate::{PIPSQUEAK_NONE, memory::Text};
 
 /// What went wrong. The numbers stay as they are; new ones may follow, so a `switch` should have a `default`.
 #[repr(i32)]
@@ -32,10 +32,12 @@ pub enum pipsqueak_error {
     PIPSQUEAK_ERROR_NOT_OPEN = 5,
     /// A model has `got` sessions open, and so cannot be closed.
     PIPSQUEAK_ERROR_IN_USE = 6,
-    /// A setting, `what`, is out of its range: `got` (for floats their bits), the limit where there is one is `need`.
+    /// A setting, `what`, is `got`; the limit is `need`. `argument`.
     PIPSQUEAK_ERROR_SETTING = 7,
     /// A buffer has `got` bytes (or tokens) and needs `need`. `argument`.
     PIPSQUEAK_ERROR_OUTPUT_TOO_SMALL = 8,
+    /// A sampling setting, `what`, is out of its range or not a number; `got` are the bits of the float.
+    PIPSQUEAK_ERROR_SAMPLING = 9,
 
     /// The image has `got` bytes and needs `need`.
     PIPSQUEAK_ERROR_TRUNCATED = 20,
@@ -91,12 +93,17 @@ pub enum pipsqueak_error {
     PIPSQUEAK_ERROR_BUSY = 64,
     /// No token can be chosen: none was fed yet, or its steps are not all done, or more of the text is to come.
     PIPSQUEAK_ERROR_NO_LOGITS = 65,
-    /// A value became NaN or infinite in stage `what`: the weights are damaged or overflow.
+    /// A value became NaN or infinite in stage `what` of layer `layer`: the weights are damaged or overflow.
     PIPSQUEAK_ERROR_NOT_FINITE = 66,
     /// The image changed while it was in use.
     PIPSQUEAK_ERROR_IMAGE_CHANGED = 67,
     /// The library and its engine disagree; a fault of the library.
     PIPSQUEAK_ERROR_INTERNAL = 68,
+    /// The model carries no golden vector to compare with.
+    PIPSQUEAK_ERROR_NO_GOLDEN = 69,
+    /// The residual stream after layer `layer`, or `what`, the logits, is not what the packer computed: its CRC-32 is `got`, not
+    /// `need`.
+    PIPSQUEAK_ERROR_GOLDEN = 70,
 }
 
 // Short words for these, inside the crate.
@@ -368,73 +375,148 @@ pub(crate) unsafe fn report(failure: *mut Failure, result: Result<(), Failure>) 
 /// The name of a code, `PIPSQUEAK_ERROR_NULL` for instance; `PIPSQUEAK_ERROR_UNKNOWN` for a number that is none.
 #[unsafe(no_mangle)]
 pub extern "C" fn pipsqueak_error_name(code: i32) -> *const c_char {
-    name(code)
+    name(code).as_ptr()
 }
 
-/// What a code means, in words.
+/// What a code means, in words without numbers.
 #[unsafe(no_mangle)]
 pub extern "C" fn pipsqueak_error_text(code: i32) -> *const c_char {
-    meaning(code)
+    meaning(code).0.as_ptr()
 }
 
-/// Name and meaning of every code; one that is left out does not compile. Two functions, so that the linker can leave one out.
+/// A buffer of this many bytes holds every message.
+pub const PIPSQUEAK_MESSAGE_BYTES: usize = 192;
+
+/// Writes to `text` what went wrong, in words and with the numbers of `failure`, as much as `capacity` bytes hold with the NUL
+/// at the end. Returns the length that the whole message has without the NUL, as `snprintf` does; 0 for a NULL `failure`.
+/// `text` may be NULL when `capacity` is 0. `PIPSQUEAK_MESSAGE_BYTES` are always enough.
+///
+/// # Safety
+/// The rules at the top.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pipsqueak_message(
+    failure: *const pipsqueak_failure,
+    text: *mut c_char,
+    capacity: usize,
+) -> usize {
+    // SAFETY: the rules.
+    let mut out = unsafe { Text::truncated(text, capacity) };
+    if failure.is_null() {
+        return 0;
+    }
+    // Field by field, since C may have put anything there, a code that is none for instance. It needs no alignment.
+    // SAFETY: not NULL, so initialised memory of the caller; all these types take any bits.
+    let (code, argument, layer, what, need, got) = unsafe {
+        (
+            (&raw const (*failure).code).cast::<i32>().read_unaligned(),
+            (&raw const (*failure).argument).read_unaligned(),
+            (&raw const (*failure).layer).read_unaligned(),
+            (&raw const (*failure).what).read_unaligned(),
+            (&raw const (*failure).need).read_unaligned(),
+            (&raw const (*failure).got).read_unaligned(),
+        )
+    };
+    let (meaning, numbers) = meaning(code);
+    out.push_c(meaning);
+    let mut parts = numbers.split('%');
+    out.push(parts.next().unwrap_or(""));
+    for part in parts {
+        let mut rest = part.chars();
+        match rest.next() {
+            Some('a') => out.push_number(argument.into(), 10),
+            Some('l') if layer == PIPSQUEAK_NONE => out.push("outside the layers"),
+            Some('l') => {
+                out.push("in layer ");
+                out.push_number(layer.into(), 10);
+            }
+            Some('w') => {
+                for byte in what.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0) {
+                    out.push_byte(byte);
+                }
+            }
+            Some('n') => out.push_number(need, 10),
+            Some('g') => out.push_number(got, 10),
+            Some('N') => out.push_number(need, 16),
+            Some('G') => out.push_number(got, 16),
+            _ => (),
+        }
+        out.push(rest.as_str());
+    }
+    out.end()
+}
+
+/// Name, meaning and numbers of every code; one that is left out does not compile. Two functions, so that the linker can leave
+/// one out. In the numbers %a is the argument, %l the layer, %w what it is about, %n and %g are need and got, %N and %G the
+/// same in hexadecimal.
 macro_rules! words {
-    ($($code:ident: $text:literal,)*) => {
+    ($($code:ident: $text:literal $numbers:literal,)*) => {
         const _: fn(Code) = |code| match code { $(Code::$code => (),)* };
 
-        fn name(code: i32) -> *const c_char {
+        fn name(code: i32) -> &'static CStr {
             $(if code == Code::$code as i32 {
-                return concat!(stringify!($code), "\0").as_ptr().cast();
+                const NAME: &CStr = c_str(concat!(stringify!($code), "\0"));
+                return NAME;
             })*
-            c"PIPSQUEAK_ERROR_UNKNOWN".as_ptr()
+            c"PIPSQUEAK_ERROR_UNKNOWN"
         }
 
-        fn meaning(code: i32) -> *const c_char {
+        fn meaning(code: i32) -> (&'static CStr, &'static str) {
             $(if code == Code::$code as i32 {
-                return concat!($text, "\0").as_ptr().cast();
+                const TEXT: &CStr = c_str(concat!($text, "\0"));
+                return (TEXT, $numbers);
             })*
-            c"no such error".as_ptr()
+            (c"no such error", "")
         }
     };
 }
 
+const fn c_str(text: &str) -> &CStr {
+    match CStr::from_bytes_with_nul(text.as_bytes()) {
+        Ok(text) => text,
+        Err(_) => panic!("a NUL in the middle"),
+    }
+}
+
 words! {
-    PIPSQUEAK_OK: "no error",
-    PIPSQUEAK_ERROR_NULL: "a pointer is NULL",
-    PIPSQUEAK_ERROR_MISALIGNED: "a pointer is not aligned",
-    PIPSQUEAK_ERROR_LENGTH: "a length does not fit the address space",
-    PIPSQUEAK_ERROR_OVERLAP: "image, handles and arenas share memory",
-    PIPSQUEAK_ERROR_NOT_OPEN: "a handle is not open",
-    PIPSQUEAK_ERROR_IN_USE: "the model has open sessions",
-    PIPSQUEAK_ERROR_SETTING: "a setting is out of its range",
-    PIPSQUEAK_ERROR_OUTPUT_TOO_SMALL: "a buffer is too small",
-    PIPSQUEAK_ERROR_TRUNCATED: "the image is cut short",
-    PIPSQUEAK_ERROR_MAGIC: "not a Pipsqueak image",
-    PIPSQUEAK_ERROR_VERSION: "the image's format version is not known here",
-    PIPSQUEAK_ERROR_ARITHMETIC: "the image's arithmetic contract is not known here",
-    PIPSQUEAK_ERROR_CHECKSUM: "the image is damaged",
-    PIPSQUEAK_ERROR_RANGE: "a part reaches outside the image",
-    PIPSQUEAK_ERROR_SHAPE: "the model's shape makes no sense",
-    PIPSQUEAK_ERROR_MISSING_TENSOR: "a tensor is missing",
-    PIPSQUEAK_ERROR_UNEXPECTED_TENSOR: "a tensor is not expected",
-    PIPSQUEAK_ERROR_TENSOR_SHAPE: "a tensor has another shape than its role needs",
-    PIPSQUEAK_ERROR_LAYOUT: "a tensor's bytes do not fit its shape",
-    PIPSQUEAK_ERROR_VOCABULARY: "the vocabulary makes no sense",
-    PIPSQUEAK_ERROR_VOCABULARY_SIZE: "the vocabulary has another number of tokens than the model",
-    PIPSQUEAK_ERROR_SECTION: "a section of the image makes no sense",
-    PIPSQUEAK_ERROR_FOREIGN_KERNELS: "the image is packed for other kernels",
-    PIPSQUEAK_ERROR_NO_VOCABULARY: "the model takes token ids only",
-    PIPSQUEAK_ERROR_NOT_UTF8: "the text is not UTF-8",
-    PIPSQUEAK_ERROR_TEXT_TOO_LONG: "the text is too long",
-    PIPSQUEAK_ERROR_WORK_TOO_SMALL: "the encoder's work buffer is too small",
-    PIPSQUEAK_ERROR_NO_BOS: "the vocabulary has no token to begin with",
-    PIPSQUEAK_ERROR_SCRATCH_TOO_SMALL: "the scratch arena is too small",
-    PIPSQUEAK_ERROR_KV_TOO_SMALL: "the arena for keys and values is too small",
-    PIPSQUEAK_ERROR_CONTEXT_FULL: "the tokens do not fit the context",
-    PIPSQUEAK_ERROR_TOKEN: "there is no such token",
-    PIPSQUEAK_ERROR_BUSY: "steps for the tokens before are not done",
-    PIPSQUEAK_ERROR_NO_LOGITS: "there is nothing to choose from yet",
-    PIPSQUEAK_ERROR_NOT_FINITE: "a value became NaN or infinite",
-    PIPSQUEAK_ERROR_IMAGE_CHANGED: "the image changed while it was in use",
-    PIPSQUEAK_ERROR_INTERNAL: "a fault of the library",
+    PIPSQUEAK_OK: "no error" "",
+    PIPSQUEAK_ERROR_NULL: "a pointer is NULL" ": argument %a",
+    PIPSQUEAK_ERROR_MISALIGNED: "a pointer is not aligned" ": argument %a is %g above a multiple of %n",
+    PIPSQUEAK_ERROR_LENGTH: "a length does not fit the address space" ": argument %a, %g",
+    PIPSQUEAK_ERROR_OVERLAP: "image, handles and buffers share memory" "",
+    PIPSQUEAK_ERROR_NOT_OPEN: "a handle is not open" ": argument %a",
+    PIPSQUEAK_ERROR_IN_USE: "the model has open sessions" ": %g",
+    PIPSQUEAK_ERROR_SETTING: "a setting is out of its range" ": %w is %g, the limit %n",
+    PIPSQUEAK_ERROR_OUTPUT_TOO_SMALL: "a buffer is too small" ": argument %a has room for %g and needs %n",
+    PIPSQUEAK_ERROR_SAMPLING: "a sampling setting is out of its range or not a number" ": %w has the bits 0x%G",
+    PIPSQUEAK_ERROR_TRUNCATED: "the image is cut short" ": %g bytes of %n",
+    PIPSQUEAK_ERROR_MAGIC: "not a Pipsqueak image" ": it begins with 0x%G, not with 0x%N",
+    PIPSQUEAK_ERROR_VERSION: "the image's format version is not known here" ": %g, known is %n",
+    PIPSQUEAK_ERROR_ARITHMETIC: "the image's arithmetic contract is not known here" ": %g, known is %n",
+    PIPSQUEAK_ERROR_CHECKSUM: "the image is damaged" ": %w %l, checksum 0x%G, stored 0x%N",
+    PIPSQUEAK_ERROR_RANGE: "a part reaches outside the image" ": %w %l ends at %n of %g",
+    PIPSQUEAK_ERROR_SHAPE: "the model's shape makes no sense" ": %w is %g, the limit %n",
+    PIPSQUEAK_ERROR_MISSING_TENSOR: "a tensor is missing" ": %w %l",
+    PIPSQUEAK_ERROR_UNEXPECTED_TENSOR: "a tensor is not expected" ": key 0x%G",
+    PIPSQUEAK_ERROR_TENSOR_SHAPE: "a tensor has another shape than its role needs" ": %w %l, 0x%G, needed 0x%N",
+    PIPSQUEAK_ERROR_LAYOUT: "a tensor's bytes do not fit its shape" ": %w %l, %g bytes, needed %n",
+    PIPSQUEAK_ERROR_VOCABULARY: "the vocabulary makes no sense" ": %w, %n, found %g",
+    PIPSQUEAK_ERROR_VOCABULARY_SIZE: "the vocabulary has another number of tokens than the model" ": %g, the model %n",
+    PIPSQUEAK_ERROR_SECTION: "a section of the image makes no sense" ": %w",
+    PIPSQUEAK_ERROR_FOREIGN_KERNELS: "the image is packed for other kernels" ": %w %l, panel %g, this library's is %n",
+    PIPSQUEAK_ERROR_NO_VOCABULARY: "the model takes token ids only" "",
+    PIPSQUEAK_ERROR_NOT_UTF8: "the text is not UTF-8" ": from byte %g on",
+    PIPSQUEAK_ERROR_TEXT_TOO_LONG: "the text is too long" ": %g bytes of at most %n",
+    PIPSQUEAK_ERROR_WORK_TOO_SMALL: "the encoder's work buffer is too small" ": %g words, needed %n",
+    PIPSQUEAK_ERROR_NO_BOS: "the vocabulary has no token to begin with" "",
+    PIPSQUEAK_ERROR_SCRATCH_TOO_SMALL: "the scratch arena is too small" ": %g bytes, needed %n",
+    PIPSQUEAK_ERROR_KV_TOO_SMALL: "the arena for keys and values is too small" ": %g bytes, needed %n",
+    PIPSQUEAK_ERROR_CONTEXT_FULL: "the tokens do not fit the context" ": %g positions, needed %n",
+    PIPSQUEAK_ERROR_TOKEN: "there is no such token" ": %g, the vocabulary has %n",
+    PIPSQUEAK_ERROR_BUSY: "steps for the tokens before are not done" "",
+    PIPSQUEAK_ERROR_NO_LOGITS: "there is nothing to choose from yet" "",
+    PIPSQUEAK_ERROR_NOT_FINITE: "a value became NaN or infinite" ": %w %l",
+    PIPSQUEAK_ERROR_IMAGE_CHANGED: "the image changed while it was in use" "",
+    PIPSQUEAK_ERROR_INTERNAL: "a fault of the library" "",
+    PIPSQUEAK_ERROR_NO_GOLDEN: "the model carries no golden vector" "",
+    PIPSQUEAK_ERROR_GOLDEN: "this machine computes something else than the packer's" ": %w %l, checksum 0x%G, expected 0x%N",
 }

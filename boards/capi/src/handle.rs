@@ -53,19 +53,25 @@ pub struct pipsqueak_encoder {
     opaque: [u64; PIPSQUEAK_ENCODER_WORDS],
 }
 
-/// Bytes of a `pipsqueak_model`, for those who do not compile the header. Its alignment is 8.
+/// Alignment of the three handles, for those who do not compile the header.
+#[unsafe(no_mangle)]
+pub extern "C" fn pipsqueak_handle_alignment() -> usize {
+    align_of::<pipsqueak_model>().max(align_of::<pipsqueak_session>()).max(align_of::<pipsqueak_encoder>())
+}
+
+/// Bytes of a `pipsqueak_model`, for those who do not compile the header.
 #[unsafe(no_mangle)]
 pub extern "C" fn pipsqueak_model_bytes() -> usize {
     size_of::<pipsqueak_model>()
 }
 
-/// Bytes of a `pipsqueak_session`. Its alignment is 8.
+/// Bytes of a `pipsqueak_session`.
 #[unsafe(no_mangle)]
 pub extern "C" fn pipsqueak_session_bytes() -> usize {
     size_of::<pipsqueak_session>()
 }
 
-/// Bytes of a `pipsqueak_encoder`. Its alignment is 8.
+/// Bytes of a `pipsqueak_encoder`.
 #[unsafe(no_mangle)]
 pub extern "C" fn pipsqueak_encoder_bytes() -> usize {
     size_of::<pipsqueak_encoder>()

@@ -33,6 +33,7 @@ extern crate std;
 mod error;
 mod handle;
 mod kernels;
+mod layout;
 mod memory;
 mod model;
 mod plan;
@@ -41,7 +42,7 @@ mod tokens;
 
 use core::ffi::c_char;
 
-pub use error::{PIPSQUEAK_WHAT_BYTES, pipsqueak_error, pipsqueak_error_name, pipsqueak_error_text, pipsqueak_failure};
+pub use error::*;
 pub use handle::*;
 pub use kernels::pipsqueak_kernels_name;
 pub use model::*;

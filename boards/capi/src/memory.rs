@@ -1,6 +1,9 @@
 //! Pointers of the caller, looked at before they are followed.
 
-use core::{ffi::c_char, mem::MaybeUninit, slice};
+use core::{
+    ffi::{CStr, c_char},
+    slice,
+};
 
 use pipsqueak_kernels::arena::{Line, Plain};
 
@@ -34,14 +37,22 @@ pub(crate) unsafe fn input<'a, T>(pointer: *const T, argument: u32) -> Result<&'
     Ok(unsafe { &*pointer })
 }
 
-/// A place that is written.
-///
+/// A place that is written. A pointer and not a reference: two results may go to one place, and the memory may be
+/// uninitialised.
+pub(crate) struct Out<T>(*mut T);
+
+impl<T> Out<T> {
+    pub(crate) fn write(&self, value: T) {
+        // SAFETY: `output` has seen that it is not NULL and aligned, and was promised that it is memory of the caller.
+        unsafe { self.0.write(value) };
+    }
+}
+
 /// # Safety
-/// A pointer that is not NULL points to memory that only the caller uses for 'a.
-pub(crate) unsafe fn output<'a, T>(pointer: *mut T, argument: u32) -> Result<&'a mut MaybeUninit<T>, Failure> {
+/// A pointer that is not NULL points to memory that only the caller uses while the place is in use.
+pub(crate) unsafe fn output<T: Copy>(pointer: *mut T, argument: u32) -> Result<Out<T>, Failure> {
     checked(pointer, 1, argument)?;
-    // SAFETY: not NULL and aligned; the rest is the caller's promise. Uninitialised memory is a `MaybeUninit`.
-    Ok(unsafe { &mut *pointer.cast::<MaybeUninit<T>>() })
+    Ok(Out(pointer))
 }
 
 /// Elements that are read. None are no matter at which pointer.
@@ -107,7 +118,8 @@ pub(crate) fn disjoint(pieces: &[(usize, usize)]) -> Result<(), Failure> {
     let mut rest = pieces;
     while let Some(((start, len), others)) = rest.split_first() {
         let overlaps = |(other, other_len): &(usize, usize)| {
-            *start < other.saturating_add(*other_len) && *other < start.saturating_add(*len)
+            let any = *len != 0 && *other_len != 0;
+            any && *start < other.saturating_add(*other_len) && *other < start.saturating_add(*len)
         };
         if others.iter().any(overlaps) {
             return Err(Failure::new(Code::PIPSQUEAK_ERROR_OVERLAP));
@@ -136,14 +148,56 @@ impl Text {
         Ok(text)
     }
 
+    /// A text that is cut where the buffer ends. One without memory, or with memory that cannot be, holds nothing.
+    ///
+    /// # Safety
+    /// `capacity` bytes of memory are at `out`, and only the caller uses them while the text is in use.
+    pub(crate) unsafe fn truncated(out: *mut c_char, capacity: usize) -> Self {
+        // SAFETY: the caller's promise.
+        unsafe { Self::new(out, capacity, 0) }.unwrap_or(Self { out: core::ptr::null_mut(), room: 0, len: 0 })
+    }
+
+    pub(crate) fn push_byte(&mut self, byte: u8) {
+        if self.len < self.room {
+            // SAFETY: below `room`, which `new` was promised to be memory of the caller.
+            unsafe { self.out.add(self.len).write(byte as c_char) };
+        }
+        self.len = self.len.saturating_add(1);
+    }
+
     pub(crate) fn push(&mut self, text: &str) {
         for byte in text.bytes() {
-            if self.len < self.room {
-                // SAFETY: below `room`, which `new` was promised to be memory of the caller.
-                unsafe { self.out.add(self.len).write(byte as c_char) };
-            }
-            self.len = self.len.saturating_add(1);
+            self.push_byte(byte);
         }
+    }
+
+    pub(crate) fn push_c(&mut self, text: &CStr) {
+        for byte in text.to_bytes() {
+            self.push_byte(*byte);
+        }
+    }
+
+    /// In base 10 or 16.
+    pub(crate) fn push_number(&mut self, number: u64, base: u64) {
+        // The highest power of the base that is not above the number: its first digit's place.
+        let mut place = 1u64;
+        while let Some(next) = place.checked_mul(base).filter(|next| *next <= number) {
+            place = next;
+        }
+        let mut rest = number;
+        while let (Some(digit), Some(left)) = (rest.checked_div(place), rest.checked_rem(place)) {
+            self.push_byte(if digit < 10 { b'0' + digit as u8 } else { b'a' + (digit - 10) as u8 });
+            rest = left;
+            place = place.checked_div(base).unwrap_or(0);
+        }
+    }
+
+    /// Ends the text where it or its buffer ends, and returns how long it would be.
+    pub(crate) fn end(self) -> usize {
+        if !self.out.is_null() {
+            self.end_at(self.len);
+        }
+        self.len
     }
 
     /// The bytes there are, when all of them fit; else there are none, and the error says how many bytes would do.

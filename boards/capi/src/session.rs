@@ -2,9 +2,12 @@
 
 use core::ffi::{c_char, c_void};
 
-use pipsqueak::{Progress, Sampler, Sampling, Session, SessionError, Want, tokenizer::Decoder};
+use pipsqueak::{
+    Progress, Sampler, Sampling, Session, SessionError, Want, crc::Crc32, stage::Stage, tokenizer::Decoder,
+};
 
 use crate::{
+    PIPSQUEAK_NONE,
     error::{Code, Failure, pipsqueak_error, pipsqueak_failure, report},
     handle::{close, content, get, get_mut, open, pipsqueak_model, pipsqueak_session},
     kernels::{ALONE, SET, Set},
@@ -37,6 +40,15 @@ impl Conversation {
             0 => Decoder::continuing(vocab, special),
             _ => Decoder::new(vocab, special),
         });
+    }
+
+    /// All the work of all these tokens, which the sampler sees when it is done.
+    fn prefill(&mut self, tokens: &[u32]) -> Result<(), Failure> {
+        self.session.prefill(tokens)?;
+        for token in tokens {
+            self.sampler.accept(*token);
+        }
+        Ok(())
     }
 
     fn forget(&mut self) {
@@ -81,7 +93,7 @@ impl pipsqueak_sampling {
             ("repeat_penalty", repeat_penalty, repeat_penalty > 0.0 && repeat_penalty <= 1e6),
         ] {
             if !good {
-                let failure = Failure::new(Code::PIPSQUEAK_ERROR_SETTING).argument(2).what(what);
+                let failure = Failure::new(Code::PIPSQUEAK_ERROR_SAMPLING).argument(2).what(what);
                 return Err(failure.numbers(0, value.to_bits() as usize));
             }
         }
@@ -228,7 +240,7 @@ pub unsafe extern "C" fn pipsqueak_session_close(
 
 /// Has tokens chosen in another way from now on. The repetition penalty looks at tokens that are fed from now on.
 ///
-/// Errors: `NULL`, `MISALIGNED`, `NOT_OPEN`; `SETTING` names the setting that is out of its range.
+/// Errors: `NULL`, `MISALIGNED`, `NOT_OPEN`; `SAMPLING` names the setting that is out of its range.
 ///
 /// # Safety
 /// The rules at the top.
@@ -310,6 +322,111 @@ pub unsafe extern "C" fn pipsqueak_session_step(
     })();
     // SAFETY: the rules.
     unsafe { report(failure, result) }
+}
+
+/// Feeds all of `tokens` and does all of their work; afterwards a token can be chosen. On an error, position and cache are as they
+/// were. Takes as long as it takes: `pipsqueak_session_feed` and `pipsqueak_session_step` do the same in slices.
+///
+/// Errors: `NULL`, `MISALIGNED`, `LENGTH`, `NOT_OPEN`, `BUSY`, `CONTEXT_FULL`, `TOKEN`, `NOT_FINITE`, `IMAGE_CHANGED`.
+///
+/// # Safety
+/// The rules at the top.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pipsqueak_session_prefill(
+    session: *mut pipsqueak_session,
+    tokens: *const u32,
+    count: usize,
+    failure: *mut pipsqueak_failure,
+) -> pipsqueak_error {
+    let result = (|| {
+        // SAFETY: the rules.
+        let (conversation, tokens) = unsafe { (conversation(session)?, inputs(tokens, count, 2)?) };
+        conversation.prefill(tokens)
+    })();
+    // SAFETY: the rules.
+    unsafe { report(failure, result) }
+}
+
+/// Feeds one token, does all of its work, chooses the token after it and writes that to `next`: prefill and sample in one.
+///
+/// Errors: as `pipsqueak_session_prefill`.
+///
+/// # Safety
+/// The rules at the top.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pipsqueak_session_decode(
+    session: *mut pipsqueak_session,
+    token: u32,
+    next: *mut u32,
+    failure: *mut pipsqueak_failure,
+) -> pipsqueak_error {
+    let result = (|| {
+        // SAFETY: the rules.
+        let (conversation, next) = unsafe { (conversation(session)?, output(next, 3)?) };
+        conversation.prefill(&[token])?;
+        next.write(conversation.session.sample(&mut conversation.sampler)?);
+        Ok(())
+    })();
+    // SAFETY: the rules.
+    unsafe { report(failure, result) }
+}
+
+/// Whether this machine computes what the packer's did: feeds the model's golden prompt, a few tokens, to this session and compares
+/// the checksums of the residual stream after every layer, and of the logits. Writes to `compared` how many were right. The
+/// session begins anew, before and after.
+///
+/// Errors: `NULL`, `MISALIGNED`, `NOT_OPEN`, `NO_GOLDEN`, `NOT_FINITE`, `IMAGE_CHANGED`; `CONTEXT_FULL` when the session's context is shorter
+/// than the prompt; `GOLDEN` names the first layer that differs.
+///
+/// # Safety
+/// The rules at the top.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pipsqueak_session_selftest(
+    session: *mut pipsqueak_session,
+    compared: *mut usize,
+    failure: *mut pipsqueak_failure,
+) -> pipsqueak_error {
+    let result = (|| {
+        // SAFETY: the rules.
+        let (conversation, compared) = unsafe { (conversation(session)?, output(compared, 2)?) };
+        let outcome = golden(&mut conversation.session);
+        conversation.session.truncate(0);
+        conversation.forget();
+        compared.write(outcome?);
+        Ok(())
+    })();
+    // SAFETY: the rules.
+    unsafe { report(failure, result) }
+}
+
+/// Compares a session with its model's golden vector; returns how many checksums there are.
+fn golden(session: &mut Session<'static, Set>) -> Result<usize, Failure> {
+    let none = Failure::new(Code::PIPSQUEAK_ERROR_NO_GOLDEN);
+    let (prompt, expected) = session.image().golden(session.kv()).ok_or(none)?;
+    let (last, others) = prompt.split_last().ok_or(none)?;
+    session.truncate(0);
+    if prompt.len() > session.remaining() {
+        let context = session.remaining();
+        return Err(SessionError::ContextFull { context, used: 0, asked: prompt.len() }.into());
+    }
+    session.fill(others)?;
+    session.feed(&[*last], Want::Last)?;
+    let mut sums = expected.iter();
+    let mut compare = |values: &[f32], what: &str, layer: u32| {
+        let (need, got) = (sums.next().copied(), Crc32::new().update_f32(values).finish());
+        if need == Some(got) {
+            return Ok(());
+        }
+        let failure = Failure::new(Code::PIPSQUEAK_ERROR_GOLDEN).what(what);
+        Err(Failure { layer, ..failure.numbers(need.unwrap_or(0) as usize, got as usize) })
+    };
+    while let Some(done) = session.step_stage()? {
+        if done.stage == Stage::Down {
+            compare(session.residual(), "residual", done.layer)?;
+        }
+    }
+    compare(session.logits(), "logits", PIPSQUEAK_NONE)?;
+    Ok(expected.len())
 }
 
 /// Chooses the next token and writes it to `token`. It is not part of the conversation until it is fed.
