@@ -21,21 +21,22 @@ static pipsqueak_line kv[PIPSQUEAK_KV_LINES(MODEL_SHAPE, CONTEXT, PIPSQUEAK_KV_I
 static pipsqueak_model model;
 static pipsqueak_session session;
 
-/* Shows what went wrong: the code's name, what it is about, the numbers, and in words. */
+/* Shows what went wrong: the code's name, and in words with the numbers. */
 static void show(const pipsqueak_failure *failure)
 {
+    static char message[PIPSQUEAK_MESSAGE_BYTES];
+    pipsqueak_message(failure, message, sizeof message);
     write_text(ERR, pipsqueak_error_name(failure->code));
-    if (failure->what[0] != 0) {
-        write_text(ERR, " ");
-        write_text(ERR, failure->what);
-    }
-    write_text(ERR, " need ");
-    write_number(ERR, failure->need);
-    write_text(ERR, " got ");
-    write_number(ERR, failure->got);
     write_text(ERR, ": ");
-    write_text(ERR, pipsqueak_error_text(failure->code));
+    write_text(ERR, message);
     write_text(ERR, "\n");
+}
+
+/* Does this board compute what the packer's machine computed? The session begins anew. */
+static bool computes_correctly(pipsqueak_failure *failure)
+{
+    size_t compared;
+    return pipsqueak_session_selftest(&session, &compared, failure) == PIPSQUEAK_OK;
 }
 
 /* One token, or several of a prompt, through the model. */
@@ -139,6 +140,9 @@ static bool look_at_errors(void)
     }
     all &= failure.code == PIPSQUEAK_ERROR_CONTEXT_FULL;
     show(&failure);
+    if (!all) {
+        write_text(ERR, "an error did not come, or another one did\n");
+    }
     return all;
 }
 
@@ -155,7 +159,7 @@ int main(void)
         pipsqueak_model_suits(&model, &failure) != PIPSQUEAK_OK ||
         pipsqueak_session_open(&session, &model, &options, scratch, sizeof scratch, kv, sizeof kv, &failure) !=
             PIPSQUEAK_OK ||
-        !tell("Once upon a time", &failure) || pipsqueak_session_close(&session, &failure) != PIPSQUEAK_OK) {
+        !computes_correctly(&failure) || !tell("Once upon a time", &failure) || pipsqueak_session_close(&session, &failure) != PIPSQUEAK_OK) {
         show(&failure);
         return 1;
     }

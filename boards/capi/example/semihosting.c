@@ -29,17 +29,6 @@ void write_text(int stream, const char *text)
     write_bytes(stream, text, strlen(text));
 }
 
-void write_number(int stream, uint64_t number)
-{
-    char digits[20];
-    size_t at = sizeof digits;
-    do {
-        digits[--at] = (char)('0' + number % 10);
-        number /= 10;
-    } while (number != 0);
-    write_bytes(stream, digits + at, sizeof digits - at);
-}
-
 _Noreturn void leave(int status)
 {
     /* ADP_Stopped_ApplicationExit */

@@ -10,7 +10,6 @@ enum { OUT, ERR };
 /* Writes text to standard output or standard error. */
 void write_bytes(int stream, const char *text, size_t bytes);
 void write_text(int stream, const char *text);
-void write_number(int stream, uint64_t number);
 
 /* Leaves the emulator with a status. */
 _Noreturn void leave(int status);

@@ -418,29 +418,27 @@ pub unsafe extern "C" fn pipsqueak_message(
     };
     let (meaning, numbers) = meaning(code);
     out.push_c(meaning);
-    let mut parts = numbers.split('%');
-    out.push(parts.next().unwrap_or(""));
-    for part in parts {
-        let mut rest = part.chars();
-        match rest.next() {
-            Some('a') => out.push_number(argument.into(), 10),
-            Some('l') if layer == PIPSQUEAK_NONE => out.push("outside the layers"),
-            Some('l') => {
+    // Byte by byte: searching in text leaves a bounds check, and a panic, in the program.
+    let mut template = numbers.bytes();
+    while let Some(byte) = template.next() {
+        match if byte == b'%' { template.next() } else { None } {
+            Some(b'a') => out.push_number(argument.into(), 10),
+            Some(b'l') if layer == PIPSQUEAK_NONE => out.push("outside the layers"),
+            Some(b'l') => {
                 out.push("in layer ");
                 out.push_number(layer.into(), 10);
             }
-            Some('w') => {
+            Some(b'w') => {
                 for byte in what.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0) {
                     out.push_byte(byte);
                 }
             }
-            Some('n') => out.push_number(need, 10),
-            Some('g') => out.push_number(got, 10),
-            Some('N') => out.push_number(need, 16),
-            Some('G') => out.push_number(got, 16),
-            _ => (),
+            Some(b'n') => out.push_number(need, 10),
+            Some(b'g') => out.push_number(got, 10),
+            Some(b'N') => out.push_number(need, 16),
+            Some(b'G') => out.push_number(got, 16),
+            _ => out.push_byte(byte),
         }
-        out.push(rest.as_str());
     }
     out.end()
 }
