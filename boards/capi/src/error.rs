@@ -423,9 +423,9 @@ pub unsafe extern "C" fn pipsqueak_message(
     while let Some(byte) = template.next() {
         match if byte == b'%' { template.next() } else { None } {
             Some(b'a') => out.push_number(argument.into(), 10),
-            Some(b'l') if layer == PIPSQUEAK_NONE => out.push("outside the layers"),
+            Some(b'l') if layer == PIPSQUEAK_NONE => (),
             Some(b'l') => {
-                out.push("in layer ");
+                out.push(" in layer ");
                 out.push_number(layer.into(), 10);
             }
             Some(b'w') => {
@@ -490,17 +490,17 @@ words! {
     PIPSQUEAK_ERROR_MAGIC: "not a Pipsqueak image" ": it begins with 0x%G, not with 0x%N",
     PIPSQUEAK_ERROR_VERSION: "the image's format version is not known here" ": %g, known is %n",
     PIPSQUEAK_ERROR_ARITHMETIC: "the image's arithmetic contract is not known here" ": %g, known is %n",
-    PIPSQUEAK_ERROR_CHECKSUM: "the image is damaged" ": %w %l, checksum 0x%G, stored 0x%N",
-    PIPSQUEAK_ERROR_RANGE: "a part reaches outside the image" ": %w %l ends at %n of %g",
+    PIPSQUEAK_ERROR_CHECKSUM: "the image is damaged" ": %w%l, checksum 0x%G, stored 0x%N",
+    PIPSQUEAK_ERROR_RANGE: "a part reaches outside the image" ": %w%l ends at %n of %g",
     PIPSQUEAK_ERROR_SHAPE: "the model's shape makes no sense" ": %w is %g, the limit %n",
-    PIPSQUEAK_ERROR_MISSING_TENSOR: "a tensor is missing" ": %w %l",
+    PIPSQUEAK_ERROR_MISSING_TENSOR: "a tensor is missing" ": %w%l",
     PIPSQUEAK_ERROR_UNEXPECTED_TENSOR: "a tensor is not expected" ": key 0x%G",
-    PIPSQUEAK_ERROR_TENSOR_SHAPE: "a tensor has another shape than its role needs" ": %w %l, 0x%G, needed 0x%N",
-    PIPSQUEAK_ERROR_LAYOUT: "a tensor's bytes do not fit its shape" ": %w %l, %g bytes, needed %n",
+    PIPSQUEAK_ERROR_TENSOR_SHAPE: "a tensor has another shape than its role needs" ": %w%l, 0x%G, needed 0x%N",
+    PIPSQUEAK_ERROR_LAYOUT: "a tensor's bytes do not fit its shape" ": %w%l, %g bytes, needed %n",
     PIPSQUEAK_ERROR_VOCABULARY: "the vocabulary makes no sense" ": %w, %n, found %g",
     PIPSQUEAK_ERROR_VOCABULARY_SIZE: "the vocabulary has another number of tokens than the model" ": %g, the model %n",
     PIPSQUEAK_ERROR_SECTION: "a section of the image makes no sense" ": %w",
-    PIPSQUEAK_ERROR_FOREIGN_KERNELS: "the image is packed for other kernels" ": %w %l, panel %g, this library's is %n",
+    PIPSQUEAK_ERROR_FOREIGN_KERNELS: "the image is packed for other kernels" ": %w%l, panel %g, this library's is %n",
     PIPSQUEAK_ERROR_NO_VOCABULARY: "the model takes token ids only" "",
     PIPSQUEAK_ERROR_NOT_UTF8: "the text is not UTF-8" ": from byte %g on",
     PIPSQUEAK_ERROR_TEXT_TOO_LONG: "the text is too long" ": %g bytes of at most %n",
@@ -512,9 +512,9 @@ words! {
     PIPSQUEAK_ERROR_TOKEN: "there is no such token" ": %g, the vocabulary has %n",
     PIPSQUEAK_ERROR_BUSY: "steps for the tokens before are not done" "",
     PIPSQUEAK_ERROR_NO_LOGITS: "there is nothing to choose from yet" "",
-    PIPSQUEAK_ERROR_NOT_FINITE: "a value became NaN or infinite" ": %w %l",
+    PIPSQUEAK_ERROR_NOT_FINITE: "a value became NaN or infinite" ": %w%l",
     PIPSQUEAK_ERROR_IMAGE_CHANGED: "the image changed while it was in use" "",
     PIPSQUEAK_ERROR_INTERNAL: "a fault of the library" "",
     PIPSQUEAK_ERROR_NO_GOLDEN: "the model carries no golden vector" "",
-    PIPSQUEAK_ERROR_GOLDEN: "this machine computes something else than the packer's" ": %w %l, checksum 0x%G, expected 0x%N",
+    PIPSQUEAK_ERROR_GOLDEN: "this machine computes something else than the packer's" ": %w%l, checksum 0x%G, expected 0x%N",
 }
