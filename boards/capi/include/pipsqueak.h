@@ -9,10 +9,12 @@
  *
  * THE RULES
  *
- * What returns an error, always, and changes nothing else: a NULL pointer; a misaligned pointer; a length that does not fit
+ * What returns an error, always: a NULL pointer; a misaligned pointer; a length that does not fit
  * the address space; a buffer that is too small; arenas, handles and image that overlap; a handle that is closed, zeroed,
  * or a copy of an open one; a setting out of its range; a token that is not in the vocabulary; any bytes whatever as image
- * or text. The last argument of most functions, a pipsqueak_failure, takes the numbers of the error; it may be NULL.
+ * or text. Results are then left as they were; buffers and arenas may have been cleared, and a handle that was to be opened is
+ * closed. The last argument of most functions, a pipsqueak_failure, takes the numbers of the error, and pipsqueak_message puts
+ * them into words; it may be NULL.
  *
  * What is undefined behaviour, as anywhere in C:
  *  - a pointer to memory that is not the caller's, or to less of it than the length beside it says;
