@@ -5,6 +5,7 @@
 # the program reads through semihosting.
 #
 #   PIPSQUEAK_FLASH   FILE@ADDRESS: a model in flash, apart from the program
+#   PIPSQUEAK_CORES   2: a second core, at the same time as the first, so that nothing is counted
 #   PIPSQUEAK_LIMIT   seconds until a program that hangs is ended (default 600)
 set -eu
 machine=$1
@@ -17,6 +18,8 @@ for word in "$@"; do
 done
 flash=${PIPSQUEAK_FLASH:-}
 [ -z "$flash" ] || machine="$machine -device loader,file=${flash%@*},addr=${flash##*@},force-raw=on"
-# Split into words: a machine is several.
-exec timeout "${PIPSQUEAK_LIMIT:-600}" $machine -icount shift=0 -display none -monitor none -serial none \
+time="-icount shift=0"
+[ -z "${PIPSQUEAK_CORES:-}" ] || time="-smp $PIPSQUEAK_CORES -accel tcg,thread=multi"
+# Split into words: machine and time are several.
+exec timeout "${PIPSQUEAK_LIMIT:-600}" $machine $time -display none -monitor none -serial none \
     -semihosting-config "$words" -kernel "$program"

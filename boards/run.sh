@@ -43,6 +43,7 @@ if [ -n "$set" ]; then
     fi
     model=$packed
 fi
+[ "$demo" != pair ] || export PIPSQUEAK_CORES=2
 if [ "$demo" = flashed ]; then
     # Region::new in its lib.rs says where the model's flash is.
     address=$(sed -n 's/.*Region::new(\(0x[0-9a-f_]*\),.*/\1/p' src/lib.rs | tr -d _)

@@ -179,7 +179,7 @@ HEADER
 
 for board in "${boards[@]}"; do
     compiler=$(compiler_of "$board")
-    for demo in story selftest kernel_tests digits repl heap blink; do
+    for demo in story selftest kernel_tests digits repl heap blink tasks pair; do
         has_demo "$board" $demo || continue
         model=0
         case $demo in
@@ -194,7 +194,7 @@ for board in "${boards[@]}"; do
         same_text ${demo/heap/story} "$board"
         [ $demo != story ] || measure_speed "$board" stories/256 "$box"
         case $demo in
-        story | heap | repl | selftest | blink) model=$(wc -c <"$box") ;;
+        story | heap | repl | selftest | blink | tasks | pair) model=$(wc -c <"$box") ;;
         digits) model=$(wc -c <host-cli/box/digits-hidden.pipc) ;;
         esac
         [ $demo = repl ] || measure_size "$board" $demo "$model"

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
-# Does what docs/firmware.md tells a new user to do, in the folder $1, and compares what the board says with what the page
-# says. A file of the page is a block of code after a line that begins with its name and ends in a colon.
+# Does what docs/firmware.md tells a new user to do, in an empty folder, and compares what the board says with what the page
+# says. A file of the page is a block of code after a line that begins with its name and ends in a colon. $1: cargo's folder.
 set -euo pipefail
 repository=$(cd "$(dirname "$0")/.." && pwd)
 mkdir -p "$1"
-folder=$(cd "$1" && pwd)
-rm -rf "$folder/talking/src" "$folder/talking/.cargo" "$folder/pipsqueak"
+built=$(cd "$1" && pwd)
+# Not below the repository: cargo would take the new package for one of its workspace.
+folder=$(mktemp -d)
+trap 'rm -rf "$folder"' EXIT
 ln -s "$repository" "$folder/pipsqueak"
 cd "$folder"
 page=$repository/docs/firmware.md
@@ -20,6 +22,6 @@ awk '
 ' "$page"
 [ -s Cargo.toml ] && [ -s memory.x ] && [ -s src/main.rs ] && [ -s .cargo/config.toml ]
 target=$(sed -n 's/^target = "\(.*\)"/\1/p' .cargo/config.toml)
-CARGO_TARGET_DIR=$folder/target timeout 600 "$repository/boards/cargo.sh" "$target" run --quiet --release >"$folder/said"
+CARGO_TARGET_DIR=$built timeout 600 "$repository/boards/cargo.sh" "$target" run --quiet --release >"$folder/said"
 awk '/^Then `cargo run --release`/ { wait = 1; next } wait && /^```/ { if (inside) exit; inside = 1; next } inside' "$page" >"$folder/expected"
 cmp "$folder/said" "$folder/expected"

@@ -18,12 +18,26 @@ use crate::{
     vocab,
 };
 
+/// Why a kernel set that this CPU should run is not among those it does, if so.
+pub fn kernels_missed() -> Option<String> {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use pipsqueak::kernels::arch::x86_64::{Amx, Availability};
+        match Amx::availability() {
+            Availability::Ready | Availability::Absent => {}
+            why => return Some(why.to_string()),
+        }
+    }
+    None
+}
+
 /// The kernel set to use: the one named, or the best.
 pub fn kernels(name: Option<&str>) -> Result<&'static dyn Kernels, Failure> {
     let Some(name) = name else { return Ok(select::best()) };
     select::by_name(name).ok_or_else(|| {
         let here: Vec<_> = select::all().map(|kernels| kernels.name()).collect();
-        Failure::usage(format_args!("--kernels {name}: this CPU runs {}", here.join(", ")))
+        let why = kernels_missed().map_or_else(String::new, |why| format!(" ({why})"));
+        Failure::usage(format_args!("--kernels {name}: this CPU runs {}{why}", here.join(", ")))
     })
 }
 

@@ -40,6 +40,20 @@ impl<'a> Acts<'a> {
         self.blocks
     }
 
+    /// The codes of `tokens` tokens from `first` on, row behind row; empty when there are not so many.
+    #[inline]
+    pub fn codes(&self, first: usize, tokens: usize) -> &'a [i8] {
+        let row = self.blocks.saturating_mul(BLOCK);
+        part(self.q, first.saturating_mul(row), tokens.saturating_mul(row))
+    }
+
+    /// Their scales and sums, `[tokens][blocks]`; empty when there are not so many.
+    #[inline]
+    pub fn block_numbers(&self, first: usize, tokens: usize) -> (&'a [f32], &'a [i32]) {
+        let (first, len) = (first.saturating_mul(self.blocks), tokens.saturating_mul(self.blocks));
+        (part(self.scale, first, len), part(self.sum, first, len))
+    }
+
     /// The row of token `t`; empty when there is none.
     #[inline]
     pub fn row(&self, t: usize) -> ActRow<'a> {

@@ -120,7 +120,7 @@ pub enum Panel {
     R4 = 1,
     /// Eight rows: a 256-bit register holds one k-step (AVX2, AVX-VNNI).
     R8 = 2,
-    /// Sixteen rows: a 512-bit register holds one k-step (AVX-512 VNNI).
+    /// Sixteen rows: a 512-bit register holds one k-step (AVX-512 VNNI), or a row of a tile (AMX).
     R16 = 3,
     /// Four rows for 16-bit dual multiplications: Cortex-M with the DSP extension.
     D4 = 4,

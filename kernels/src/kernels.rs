@@ -57,7 +57,7 @@ pub struct Query<'a> {
 ///
 /// A method that a set does not override runs the scalar code.
 pub trait Kernels: Sync {
-    /// `scalar`, `avx2`, `neon` ...: the word that forces it.
+    /// `scalar`, `avx2`, `amx`, `neon` ...: the word that forces it.
     fn name(&self) -> &'static str;
 
     /// The panel this set reads fastest; every other one it reads through scalar code.

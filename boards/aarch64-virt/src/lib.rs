@@ -1,6 +1,9 @@
 //! QEMU's 64-bit Arm machine with a Cortex-A53 and no operating system.
 #![no_std]
 
+use core::cell::UnsafeCell;
+
+use aarch64_rt::Stack;
 use common::{Region, aarch64::VirtualCount, semihosting::Semihosting};
 pub use common::{aarch64_entry as entry, semihosting::fail};
 use pipsqueak::kernels::arch::aarch64::Neon;
@@ -27,6 +30,25 @@ const BLOCK: usize = 1 | 1 << 10;
 /// BOARD: the memory kept for a model apart from the program.
 // SAFETY: memory.x keeps the linker away from it, and nothing writes to it.
 pub const MODEL: Region = unsafe { Region::new(0x4200_0000, 4 << 20) };
+
+/// The second core's stack, in pages of 4 KB.
+static SECOND: Taken<Stack<2>> = Taken(UnsafeCell::new(Stack::new()));
+
+/// Memory that [`start_second`] gives to the core it starts.
+struct Taken<T>(UnsafeCell<T>);
+
+// SAFETY: nobody has access but the second core.
+unsafe impl<T> Sync for Taken<T> {}
+
+/// BOARD: starts the second core, if the machine has one (`-smp 2`). To be called once.
+pub fn start_second(work: fn() -> !) {
+    // SAFETY: the stack is a static for this core alone, as it is started once: a second call of the firmware's interface is
+    // refused. All of RAM is mapped alike for both cores.
+    let started = unsafe { aarch64_rt::start_core::<smccc::Hvc, _, _>(1, SECOND.0.get(), move || work()) };
+    if started.is_err() {
+        fail("no second core\n");
+    }
+}
 
 /// What demos work with.
 pub type Board = common::Board<Semihosting, VirtualCount>;

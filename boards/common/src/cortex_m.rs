@@ -38,14 +38,18 @@ impl Clock for SysTick {
     }
 }
 
-/// The entry point of a demo, `fn(&mut Board) -> Result<(), Error>`, on the board `board::board()`. A fault or a panic calls
-/// `board::fail(text)`.
+/// The entry point of a demo, `fn(&mut Board) -> Result<(), Error>`, on the board `board::board()`; or, after `forever`, of
+/// one that takes the board and does not come back. A fault or a panic calls `board::fail(text)`.
 #[macro_export]
 macro_rules! cortex_m_entry {
     ($demo:path) => {
+        $crate::cortex_m_entry!(forever |board| $crate::run(board, $demo));
+    };
+    (forever |$board:ident| $demo:expr) => {
         #[cortex_m_rt::entry]
-        fn start() -> ! {
-            $crate::run(board::board(), $demo)
+        fn main() -> ! {
+            let $board = board::board();
+            $demo
         }
 
         #[cortex_m_rt::exception]

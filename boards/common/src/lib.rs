@@ -11,6 +11,8 @@ macro_rules! log {
 
 pub mod clock;
 pub mod console;
+#[cfg(any(target_arch = "arm", target_arch = "aarch64"))]
+pub mod cores;
 mod error;
 pub mod line_editor;
 pub mod region;

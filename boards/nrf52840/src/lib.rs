@@ -29,7 +29,7 @@ const TICK_PICOSECONDS: u32 = 15_625;
 
 /// BOARD: changes the lamp.
 pub fn toggle_lamp() {
-    // SAFETY: one pin of the port, whose only user after start-up is this interrupt.
+    // SAFETY: one pin of the port, whose only user after start-up is the lamp.
     let port = unsafe { &*P0::ptr() };
     port.out.modify(|r, w| w.pin13().bit(!r.pin13().bit()));
 }

@@ -1,4 +1,4 @@
-//! Raspberry Pi Pico 2: an RP2350, of which one Cortex-M33 at 150 MHz is used, 4 MB of flash, 520 KB of RAM.
+//! Raspberry Pi Pico 2: an RP2350 with two Cortex-M33 at 150 MHz, 4 MB of flash, 520 KB of RAM.
 //!
 //! Not run on hardware here: built only. UART: UART0, GP0 sends and GP1 receives, 115,200 baud. Lamp: GP25.
 #![no_std]
@@ -13,6 +13,7 @@ use rp235x_hal::{
         FunctionUart, Pin, PullDown,
         bank0::{Gpio0, Gpio1},
     },
+    multicore::{Multicore, Stack},
     pac::{Peripherals, SIO, UART0},
     uart::{DataBits, Reader, StopBits, UartConfig, UartPeripheral, Writer},
 };
@@ -44,6 +45,21 @@ pub fn toggle_lamp() {
     // SAFETY: a write-only register that changes single pins; this one has no other user.
     let sio = unsafe { SIO::steal() };
     sio.gpio_out_xor().write(|w| unsafe { w.bits(1 << LAMP) });
+}
+
+/// The second core's stack.
+static SECOND: Stack<1024> = Stack::new();
+
+/// BOARD: starts the second core. To be called once.
+pub fn start_second(work: fn() -> !) {
+    // SAFETY: nothing else uses the two cores' switches and the mailbox between them.
+    let mut chip = unsafe { Peripherals::steal() };
+    let mut sio = hal::Sio::new(chip.SIO);
+    let mut cores = Multicore::new(&mut chip.PSM, &mut chip.PPB, &mut sio.fifo);
+    let (Some(stack), [_, second]) = (SECOND.take(), cores.cores()) else { fail("no second core") };
+    if second.spawn(stack, move || work()).is_err() {
+        fail("no second core");
+    }
 }
 
 type Pins = (Pin<Gpio0, FunctionUart, PullDown>, Pin<Gpio1, FunctionUart, PullDown>);

@@ -27,6 +27,9 @@ struct Run {
 
 pub(super) fn run(args: &BenchArgs) -> Result<(), Failure> {
     let kernels = engine::kernels(args.kernels.as_deref())?;
+    if let Some(why) = engine::kernels_missed() {
+        eprintln!("{why}");
+    }
     let model = engine::open(&args.model, kernels, None)?;
     let image = model.image()?;
     let all = std::thread::available_parallelism().map_or(1, usize::from);

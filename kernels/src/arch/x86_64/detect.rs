@@ -9,7 +9,16 @@ use core::arch::x86_64::{__cpuid_count, _xgetbv, CpuidResult};
 pub struct Features {
     /// AVX2 and F16C (Haswell 2013, Zen 2017).
     pub avx2: bool,
+    /// AVX-512 F, BW, VL and VNNI (Cascade Lake 2019, Zen 4).
+    pub avx512vnni: bool,
+    /// VNNI without AVX-512 (Alder Lake 2021, Zen 5).
+    pub avxvnni: bool,
+    /// AMX with int8 products (Sapphire Rapids 2023), as far as CPUID and XCR0 tell: Linux wants to be asked besides.
+    pub amx_int8: bool,
 }
+
+/// The tiles' configuration and their data, in XCR0.
+const TILES: u64 = 0b11 << 17;
 
 /// Asks the CPU, and the operating system through XCR0 whether it saves the registers.
 pub fn features() -> Features {
@@ -26,8 +35,19 @@ pub fn features() -> Features {
     // SAFETY: OSXSAVE says that the operating system has enabled XGETBV.
     let xcr0 = unsafe { xcr0() };
     let ymm_saved = xcr0 & 0b110 == 0b110;
+    // The mask registers, the upper halves of the first sixteen registers, and the other sixteen.
+    let zmm_saved = xcr0 & 0b1110_0110 == 0b1110_0110;
     let leaf7 = cpuid(7, 0);
-    Features { avx2: ymm_saved && f16c && leaf7.ebx >> 5 & 1 == 1 }
+    let has = |register: u32, bit: u32| register >> bit & 1 == 1;
+    let avx2 = ymm_saved && f16c && has(leaf7.ebx, 5);
+    let (f, bw, vl, vnni) = (has(leaf7.ebx, 16), has(leaf7.ebx, 30), has(leaf7.ebx, 31), has(leaf7.ecx, 11));
+    Features {
+        avx2,
+        avx512vnni: avx2 && zmm_saved && f && bw && vl && vnni,
+        // Leaf 7 tells in EAX how many further ones it has.
+        amx_int8: xcr0 & TILES == TILES && has(leaf7.edx, 24) && has(leaf7.edx, 25),
+        avxvnni: avx2 && leaf7.eax >= 1 && has(cpuid(7, 1).eax, 4),
+    }
 }
 
 // Newer compilers declare it safe.

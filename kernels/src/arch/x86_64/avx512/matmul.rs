@@ -1,0 +1,333 @@
+//! Products with quantised weights in panels of sixteen rows.
+//!
+//! `vpdpbusd` multiplies unsigned weights with signed activations, four neighbours a lane, and adds to int32: eight of them
+//! make one block of sixteen rows exact. A nibble is unsigned as it is; an int8 is after `^ 0x80`. What is too much in each
+//! weight, 8 or 128, leaves through the block's sum of activations, from which the int32 accumulator starts.
+//!
+//! One token (decode) is a stream: panels in the order they lie in memory. Several tokens (prefill) are taken in tiles:
+//! a stretch of [`DEPTH`] blocks of [`TOKENS`] tokens is packed into a small array that stays in the first-level cache,
+//! and [`PANELS`] panels are multiplied with it, each block of weights unpacked into registers once for all tokens.
+//! The 512-bit units bound this: eight multiplications a block, one conversion, two products with scales, one addition.
+
+use core::{arch::x86_64::*, ops::Range};
+
+use super::lanes::{fetch, load_bytes, load_f16, put};
+use crate::{BLOCK, Format, Input, Matrix, Store, Tile, acts::ActRow, acts::Acts};
+
+/// Rows of a panel.
+pub(in super::super) const ROWS: usize = 16;
+/// Tokens of a tile.
+const TOKENS: usize = 32;
+/// Tokens whose products are interleaved: a `vpdpbusd` waits five cycles for the one before it, and two start a cycle.
+const GROUP: usize = 8;
+/// Panels that use a packed stretch of activations.
+const PANELS: usize = 16;
+/// Blocks of a stretch.
+const DEPTH: usize = 8;
+/// Bytes that weights are fetched ahead of their use. Panels follow each other without a gap, and so do the matrices of an
+/// image, so what is asked for past the end is soon wanted too.
+const AHEAD: usize = 8192;
+
+pub(in super::super) const Q8: u8 = Format::Q8 as u8;
+pub(in super::super) const Q4: u8 = Format::Q4 as u8;
+pub(in super::super) const Q4M: u8 = Format::Q4M as u8;
+
+/// The blocks of a panel, or a stretch of them.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Blocks<'a> {
+    /// Sixteen scales a block; Q4M: sixteen scales and sixteen minima.
+    pub scales: &'a [[u16; ROWS]],
+    /// Eight (Q8) or four (Q4, Q4M) vectors a block.
+    pub payload: &'a [[u8; 64]],
+}
+
+impl<'a> Blocks<'a> {
+    /// Panel `p`.
+    #[inline]
+    pub(in super::super) fn of(w: &Matrix<'a>, p: usize) -> Self {
+        Self { scales: w.panel_scales(p).as_chunks().0, payload: w.panel_payload(p).as_chunks().0 }
+    }
+
+    /// What follows the first `blocks` blocks.
+    #[inline]
+    pub(in super::super) fn skip<const F: u8>(self, blocks: usize) -> Self {
+        let (scales, vectors) = if F == Q8 {
+            (1, 8)
+        } else if F == Q4 {
+            (1, 4)
+        } else {
+            (2, 4)
+        };
+        Self {
+            scales: self.scales.get(blocks * scales..).unwrap_or(&[]),
+            payload: self.payload.get(blocks * vectors..).unwrap_or(&[]),
+        }
+    }
+}
+
+/// One token's activations as blocks.
+#[derive(Clone, Copy)]
+struct ActBlocks<'a> {
+    q: &'a [[i8; BLOCK]],
+    scale: &'a [f32],
+    sum: &'a [i32],
+}
+
+impl<'a> ActBlocks<'a> {
+    /// Token `t`; `None` when its row is not `blocks` long.
+    #[inline]
+    fn of(acts: &Acts<'a>, t: usize, blocks: usize) -> Option<Self> {
+        let ActRow { q, scale, sum } = acts.row(t);
+        let q = q.as_chunks::<BLOCK>().0;
+        (q.len() == blocks && scale.len() == blocks && sum.len() == blocks).then_some(Self { q, scale, sum })
+    }
+}
+
+/// One block of the activations of a tile's tokens.
+#[derive(Clone, Copy)]
+struct Packed {
+    q: [[i8; BLOCK]; TOKENS],
+    scale: [f32; TOKENS],
+    /// See [`offset`].
+    offset: [i32; TOKENS],
+}
+
+impl Packed {
+    const ZERO: Self = Self { q: [[0; BLOCK]; TOKENS], scale: [0.0; TOKENS], offset: [0; TOKENS] };
+}
+
+/// What a block's sum of activations contributes: the start of the integer accumulator, or, for a minimum to be multiplied
+/// with, the bits of `scale * sum`.
+#[inline]
+fn offset<const F: u8>(scale: f32, sum: i32) -> i32 {
+    match F {
+        Q8 => -128 * sum,
+        Q4 => -8 * sum,
+        _ => (scale * sum as f32).to_bits().cast_signed(),
+    }
+}
+
+/// See [`crate::scalar::matmul`]; returns false, having done nothing, when the shapes do not fit each other.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, how: Store) -> bool {
+    let tokens = out.tokens().min(x.tokens);
+    if !fits(w, &panels, x, out) {
+        return false;
+    }
+    match (w.format(), tokens) {
+        (Format::Q8, 1) => matvec::<Q8>(w, panels, &x.acts, out, how),
+        (Format::Q4, 1) => matvec::<Q4>(w, panels, &x.acts, out, how),
+        (Format::Q4M, 1) => matvec::<Q4M>(w, panels, &x.acts, out, how),
+        (Format::Q8, _) => tiles::<Q8>(w, panels, &x.acts, 0..tokens, out, how),
+        (Format::Q4, _) => tiles::<Q4>(w, panels, &x.acts, 0..tokens, out, how),
+        (Format::Q4M, _) => tiles::<Q4M>(w, panels, &x.acts, 0..tokens, out, how),
+        _ => return false,
+    }
+    true
+}
+
+/// Whether the shapes of a product fit each other.
+pub(in super::super) fn fits(w: &Matrix<'_>, panels: &Range<usize>, x: &Input<'_>, out: &Tile<'_>) -> bool {
+    let rows = panels.len().saturating_mul(ROWS);
+    panels.end <= w.panels()
+        && out.rows() <= rows
+        && rows - out.rows() < ROWS
+        && (0..out.tokens().min(x.tokens)).all(|t| ActBlocks::of(&x.acts, t, w.blocks()).is_some())
+}
+
+/// A block of weights as unsigned bytes, one vector a k-step.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn unpack<const F: u8>(payload: &[[u8; 64]]) -> [__m512i; 8] {
+    let mut w = [_mm512_setzero_si512(); 8];
+    if F == Q8 {
+        let flip = _mm512_set1_epi8(-128);
+        for (w, bytes) in w.iter_mut().zip(payload) {
+            *w = _mm512_xor_si512(load_bytes(bytes), flip);
+        }
+    } else {
+        let mask = _mm512_set1_epi8(0x0f);
+        let (low, high) = w.split_at_mut(4);
+        for ((low, high), bytes) in low.iter_mut().zip(high).zip(payload) {
+            let bytes = load_bytes(bytes);
+            *low = _mm512_and_si512(bytes, mask);
+            *high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
+        }
+    }
+    w
+}
+
+/// A block's scales, and its minima if it has them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(in super::super) fn scales<const F: u8>(scales: &[[u16; ROWS]]) -> (__m512, __m512) {
+    let zero = _mm512_setzero_ps();
+    match scales {
+        [d, m, ..] if F == Q4M => (load_f16(d), load_f16(m)),
+        [d, ..] => (load_f16(d), zero),
+        [] => (zero, zero),
+    }
+}
+
+/// Four activations in every lane.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn broadcast(q: &[i8; 4]) -> __m512i {
+    _mm512_set1_epi32(i32::from_le_bytes(q.map(i8::cast_unsigned)))
+}
+
+/// Adds one block's contribution to sixteen rows' sums.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add<const F: u8>(acc: __m512, isum: __m512i, d: __m512, m: __m512, scale: f32, offset: i32) -> __m512 {
+    let product = _mm512_mul_ps(_mm512_mul_ps(d, _mm512_set1_ps(scale)), _mm512_cvtepi32_ps(isum));
+    if F == Q4M {
+        let minimum = _mm512_mul_ps(m, _mm512_set1_ps(f32::from_bits(offset.cast_unsigned())));
+        _mm512_add_ps(acc, _mm512_add_ps(product, minimum))
+    } else {
+        _mm512_add_ps(acc, product)
+    }
+}
+
+/// One block with the tokens `first .. first + G`, `first + G ..` and so on below `last`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn block<const F: u8, const G: usize>(
+    w: &[__m512i; 8],
+    (d, m): (__m512, __m512),
+    acts: &Packed,
+    tokens: Range<usize>,
+    acc: &mut [__m512; TOKENS],
+) {
+    let (Some(q), Some(scale), Some(offset), Some(acc)) = (
+        acts.q.get(tokens.clone()),
+        acts.scale.get(tokens.clone()),
+        acts.offset.get(tokens.clone()),
+        acc.get_mut(tokens),
+    ) else {
+        return;
+    };
+    let acts = q.as_chunks::<G>().0.iter().zip(scale.as_chunks::<G>().0).zip(offset.as_chunks::<G>().0);
+    for (((q, scale), offset), acc) in acts.zip(acc.as_chunks_mut::<G>().0) {
+        let mut isum = [_mm512_setzero_si512(); G];
+        if F != Q4M {
+            for (isum, offset) in isum.iter_mut().zip(offset) {
+                *isum = _mm512_set1_epi32(*offset);
+            }
+        }
+        for (step, w) in w.iter().enumerate() {
+            for (isum, q) in isum.iter_mut().zip(q) {
+                let Some(q) = q.as_chunks::<4>().0.get(step) else { return };
+                *isum = _mm512_dpbusd_epi32(*isum, *w, broadcast(q));
+            }
+        }
+        for (((acc, isum), scale), offset) in acc.iter_mut().zip(isum).zip(scale).zip(offset) {
+            *acc = add::<F>(*acc, isum, d, m, *scale, *offset);
+        }
+    }
+}
+
+/// Adds a stretch of a panel's blocks to the products with `tokens` tokens.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn multiply<const F: u8>(w: Blocks<'_>, acts: &[Packed], tokens: usize, acc: &mut [__m512; TOKENS]) {
+    let groups = tokens / GROUP * GROUP;
+    let fours = groups + (tokens - groups) / 4 * 4;
+    let vectors = if F == Q8 { 8 } else { 4 };
+    let scale_count = if F == Q4M { 2 } else { 1 };
+    let blocks = w.payload.chunks_exact(vectors).zip(w.scales.chunks_exact(scale_count));
+    for ((payload, d), acts) in blocks.zip(acts) {
+        let weights = unpack::<F>(payload);
+        let d = scales::<F>(d);
+        block::<F, GROUP>(&weights, d, acts, 0..groups, acc);
+        block::<F, 4>(&weights, d, acts, groups..fours, acc);
+        block::<F, 1>(&weights, d, acts, fours..tokens, acc);
+    }
+}
+
+/// Some tokens.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(in super::super) fn tiles<const F: u8>(
+    w: &Matrix<'_>,
+    panels: Range<usize>,
+    acts: &Acts<'_>,
+    tokens: Range<usize>,
+    out: &mut Tile<'_>,
+    how: Store,
+) {
+    let blocks = w.blocks();
+    let mut packed = [Packed::ZERO; DEPTH];
+    for first_panel in panels.clone().step_by(PANELS) {
+        let count = (panels.end - first_panel).min(PANELS);
+        for first in tokens.clone().step_by(TOKENS) {
+            let lanes = (tokens.end - first).min(TOKENS);
+            let mut accs = [[_mm512_setzero_ps(); TOKENS]; PANELS];
+            for start in (0..blocks).step_by(DEPTH) {
+                let depth = (blocks - start).min(DEPTH);
+                pack::<F>(acts, blocks, start, first, lanes, &mut packed);
+                let packed = packed.get(..depth).unwrap_or(&[]);
+                for (p, acc) in accs.iter_mut().take(count).enumerate() {
+                    multiply::<F>(Blocks::of(w, first_panel + p).skip::<F>(start), packed, lanes, acc);
+                }
+            }
+            for (p, acc) in accs.iter().take(count).enumerate() {
+                let at = (first_panel + p - panels.start) * ROWS;
+                let len = (out.rows() - at).min(ROWS);
+                for (t, dot) in acc.iter().take(lanes).enumerate() {
+                    put(out.part(first + t, at, len), *dot, how);
+                }
+            }
+        }
+    }
+}
+
+/// Packs a stretch of blocks from `start` of the tokens from `first`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn pack<const F: u8>(
+    acts: &Acts<'_>,
+    blocks: usize,
+    start: usize,
+    first: usize,
+    lanes: usize,
+    packed: &mut [Packed; DEPTH],
+) {
+    for lane in 0..lanes.min(TOKENS) {
+        let Some(act) = ActBlocks::of(acts, first + lane, blocks) else { continue };
+        let act = act.q.iter().zip(act.scale).zip(act.sum).skip(start);
+        for (packed, ((q, scale), sum)) in packed.iter_mut().zip(act) {
+            if let (Some(to_q), Some(to_scale), Some(to_offset)) =
+                (packed.q.get_mut(lane), packed.scale.get_mut(lane), packed.offset.get_mut(lane))
+            {
+                (*to_q, *to_scale, *to_offset) = (*q, *scale, offset::<F>(*scale, *sum));
+            }
+        }
+    }
+}
+
+/// One token. One panel at a time: of its chain over the blocks only the addition is serial, and a single stream is what
+/// the hardware's prefetchers follow best.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn matvec<const F: u8>(w: &Matrix<'_>, panels: Range<usize>, acts: &Acts<'_>, out: &mut Tile<'_>, how: Store) {
+    let Some(act) = ActBlocks::of(acts, 0, w.blocks()) else { return };
+    let vectors = if F == Q8 { 8 } else { 4 };
+    let scale_count = if F == Q4M { 2 } else { 1 };
+    for (out, p) in out.row(0).chunks_mut(ROWS).zip(panels) {
+        let w = Blocks::of(w, p);
+        let blocks = w.payload.chunks_exact(vectors).zip(w.scales.chunks_exact(scale_count));
+        let acts = act.q.iter().zip(act.scale).zip(act.sum);
+        let mut acc = _mm512_setzero_ps();
+        for ((payload, d), ((q, scale), sum)) in blocks.zip(acts) {
+            for line in payload {
+                fetch(line.as_ptr().wrapping_byte_add(AHEAD));
+            }
+            let (d, m) = scales::<F>(d);
+            let offset = offset::<F>(*scale, *sum);
+            let mut isum = if F == Q4M { _mm512_setzero_si512() } else { _mm512_set1_epi32(offset) };
+            for (w, q) in unpack::<F>(payload).iter().zip(q.as_chunks::<4>().0) {
+                isum = _mm512_dpbusd_epi32(isum, *w, broadcast(q));
+            }
+            acc = add::<F>(acc, isum, d, m, *scale, offset);
+        }
+        put(out, acc, how);
+    }
+}
