@@ -429,7 +429,8 @@ pub unsafe extern "C" fn pipsqueak_message(
                 out.push_number(layer.into(), 10);
             }
             Some(b'w') => {
-                for byte in what.iter().map(|byte| *byte as u8).take_while(|byte| *byte != 0) {
+                for byte in what.iter().map(|byte| u8::from_ne_bytes(byte.to_ne_bytes())).take_while(|byte| *byte != 0)
+                {
                     out.push_byte(byte);
                 }
             }
