@@ -15,7 +15,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-all_stages=(tools models fmt clippy doc host train no-panic boards old-x86 aarch64 bits bench-smoke package)
+all_stages=(tools models fmt clippy doc host train no-panic boards capi old-x86 aarch64 bits bench-smoke package)
 
 data=${PIPSQUEAK_DATA:-../shared/data}
 [ ! -d "$data" ] || data=$(cd "$data" && pwd)
@@ -58,6 +58,9 @@ board_targets=(thumbv7m-none-eabi thumbv8m.main-none-eabihf)
 
 rustup_has() { [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && [ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ]; }
 
+# C's library for chips, beside the compiler.
+has_arm_libc() { has arm-none-eabi-gcc && [ -f "$(arm-none-eabi-gcc --print-file-name=nano.specs)" ]; }
+
 debian_rust() {
     [ -x /usr/bin/cargo ] && [ -x /usr/bin/rustc ] &&
         [ -f "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/core/Cargo.toml" ]
@@ -74,6 +77,10 @@ stage_tools() {
         [ -f /usr/aarch64-linux-gnu/lib/libc.so.6 ] || packages+=(libc6-dev-arm64-cross)
     fi
     has nm || packages+=(binutils)
+    has cc && has c++ || packages+=(gcc g++ libc6-dev)
+    has make || packages+=(make)
+    has arm-none-eabi-gcc || packages+=(gcc-arm-none-eabi)
+    has_arm_libc || packages+=(libnewlib-arm-none-eabi)
     has python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
     local missing_target=no
     for t in "${bare_targets[@]}" "${board_targets[@]}" aarch64-unknown-linux-gnu; do
@@ -168,7 +175,7 @@ have_stories() {
 stage_fmt() {
     cargo fmt --all --check
     local manifest
-    for manifest in tests/no-panic tests/compile-fail boards/common boards/*/.cargo/..; do
+    for manifest in tests/no-panic tests/compile-fail boards/common boards/*/.cargo/.. boards/capi boards/capi/header; do
         cargo fmt --manifest-path "$manifest/Cargo.toml" --check
     done
     note "fmt: workspace, tests/no-panic, tests/compile-fail and boards"
@@ -429,6 +436,100 @@ stage_boards() {
         }
         note "boards: $table.txt: $(cat "$log")"
     done
+}
+
+# --- C ----------------------------------------------------------------------------------------------------------------
+
+# The libraries for C: a target and a kernel set a line.
+c_libraries=(
+    "thumbv6m-none-eabi"
+    "thumbv7m-none-eabi"
+    "thumbv7em-none-eabihf"
+    "thumbv7em-none-eabihf dsp"
+    "thumbv8m.main-none-eabihf dsp"
+    "thumbv8m.main-none-eabihf helium"
+    "riscv32imc-unknown-none-elf"
+    "aarch64-unknown-none"
+)
+
+# LLVM's linker for programs of any chip, from the Rust that is there.
+rust_lld() {
+    local path
+    for path in "$(rustc --print sysroot)"/lib/rustlib/*/bin/rust-lld /usr/bin/rust-lld; do
+        [ ! -x "$path" ] || { echo "$path"; return; }
+    done
+    return 1
+}
+
+# Links all functions of the header from the library $1, with nothing else, into $image.
+link_library() {
+    local function all=()
+    for function in $(grep -oE '\bpipsqueak_[a-z0-9_]+\(' boards/capi/include/pipsqueak.h | tr -d '(' | sort -u); do
+        all+=(-u "$function")
+    done
+    image=$notes/library.elf
+    rm -f "$image"
+    "$lld" -flavor gnu --gc-sections -e pipsqueak_version "${all[@]}" "$1" -o "$image"
+}
+
+stage_capi() {
+    need cc c++ make nm qemu-system-arm arm-none-eabi-gcc || return 0
+    has_arm_libc || { cannot "capi: no newlib for arm-none-eabi-gcc"; return 0; }
+    local lld library log=$notes/capi line symbols
+    lld=$(rust_lld) || { cannot "capi: no rust-lld"; return 0; }
+    for line in "${c_libraries[@]}"; do
+        rustup_has "${line% *}" || debian_rust || { cannot "capi: no Rust for ${line% *}"; return 0; }
+    done
+    cargo clippy --manifest-path boards/capi/Cargo.toml --target-dir "$target/capi-clippy" --all-targets -- -D warnings
+    for line in "${c_libraries[@]}"; do
+        # `char` has a sign here and none there. The kernel set is a feature, the target an argument of its own.
+        CARGO_TARGET_DIR=$target/capi-clippy boards/cargo.sh "${line% *}" clippy --quiet --release --target "${line% *}" \
+            --manifest-path boards/capi/Cargo.toml --features "$(cut -s -d' ' -f2 <<<"$line")" -- -D warnings
+    done
+    note "capi: clippy for all its targets, no warnings"
+    cargo clippy --manifest-path boards/capi/header/Cargo.toml --target-dir "$target/capi-header" -- -D warnings
+    cargo run --quiet --manifest-path boards/capi/header/Cargo.toml --target-dir "$target/capi-header" -- --check
+    note "capi: pipsqueak.h is what the source gives"
+
+    build_program
+    local make=(make --silent -C boards/capi/tests "BUILD=$target/capi-tests" "PIPSQUEAK=$program")
+    "${make[@]}" cover
+    "${make[@]}" codes
+    [ -n "$("${make[@]}" sanitize)" ] || cannot "capi: sanitizers: this machine's cc has none"
+    "${make[@]}" cpp
+    "${make[@]}" host 2>&1 | tee "$log"
+    note "capi: $(tail -1 "$log"), on this machine"
+    local kernels
+    for kernels in dsp scalar; do
+        "${make[@]}" chip KERNELS=$kernels 2>&1 | tee "$log"
+        note "capi: $(tail -1 "$log"), on a Cortex-M4F (QEMU)"
+    done
+    make --silent -C boards/capi/example "BUILD=$target/capi-example" "PIPSQUEAK=$program" check
+    note "capi: the C firmware tells the demo's story on mps2-an386"
+    tests/firmware_c_doc.sh "$target/firmware-c-doc"
+    note "capi: what docs/firmware.md tells a C programmer to do works, and the board says what the page says"
+
+    for line in "${c_libraries[@]}"; do
+        # The kernel set, where there is one, is an argument of its own.
+        # shellcheck disable=SC2086
+        library=$(boards/capi/build.sh $line)
+        link_library "$library" || { echo "a panic is linked, or a symbol is missing: $line" >&2; return 1; }
+        symbols=$(nm "$image" | awk '{print $NF}')
+        grep -q pipsqueak_session_step <<<"$symbols" || { echo "nm finds no functions in $image" >&2; return 1; }
+        if grep -iE 'panic|unwind|__rust_alloc|__rg_alloc|__rdl_alloc|5alloc' <<<"$symbols"; then
+            echo "^ in the library for $line" >&2
+            return 1
+        fi
+        note "capi: $line: links by itself, without panic or allocator"
+    done
+    # The check itself: arithmetic that looks for overflow panics, and that must be found.
+    library=$(CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true CARGO_TARGET_DIR=$target/capi-planted boards/capi/build.sh "${bare_targets[0]}")
+    if link_library "$library" >"$log" 2>&1; then
+        echo "planted panics were not found" >&2
+        return 1
+    fi
+    grep -q "undefined symbol: pipsqueak_panic_reached" "$log" || { cat "$log"; return 1; }
+    note "capi: planted panics are found by the linker"
 }
 
 # --- other machines ---------------------------------------------------------------------------------------------------
