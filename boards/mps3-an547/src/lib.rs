@@ -5,12 +5,12 @@ use common::{Region, cortex_m::SysTick, semihosting::Semihosting};
 pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry, semihosting::fail};
 #[cfg(feature = "defmt")]
 use defmt_semihosting as _;
-use pipsqueak::kernels::Scalar;
+use pipsqueak::kernels::Helium;
 
 /// BOARD: its name.
 pub const NAME: &str = "mps3-an547";
 /// BOARD: the kernel set that is linked.
-pub static KERNELS: Scalar = Scalar;
+pub static KERNELS: Helium = Helium;
 /// BOARD: RAM for the model's arenas, less than memory.x says by the stack and other statics.
 pub const MODEL_RAM: usize = 128 << 10;
 /// BOARD: positions of the cache.
