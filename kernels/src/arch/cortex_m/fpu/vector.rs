@@ -1,6 +1,6 @@
 //! Operations on one vector.
 
-use super::{codes, exp, sqrt, sum};
+use super::{codes, exp, factor, sum};
 use crate::{BLOCK, Gate, NotFinite, acts::ActRowMut, scalar};
 
 /// See [`scalar::quantise`].
@@ -39,13 +39,6 @@ pub(in super::super) fn rmsnorm(x: &[f32], weight: &[f32], eps: f32, out: &mut [
         *out = (x * r) * weight;
     }
     Ok(())
-}
-
-/// `1 / sqrt(squares / len + eps)`.
-#[inline(always)]
-fn factor(squares: f32, len: usize, eps: f32) -> Result<f32, NotFinite> {
-    let mean = squares / len as f32;
-    if mean.is_finite() { Ok(1.0 / sqrt(mean + eps)) } else { Err(NotFinite) }
 }
 
 /// See [`scalar::layernorm`].
