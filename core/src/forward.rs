@@ -30,8 +30,8 @@ const CHUNK: usize = 64;
 const EXP_COST: usize = 16;
 
 impl<K: Kernels + ?Sized> Session<'_, K> {
-    /// Units of the present stage, and what one costs in multiply-adds.
-    pub(crate) fn units(&self) -> (usize, usize) {
+    /// Units of the present stage, and what one costs in multiply-adds: [`Session::units`], once a stage.
+    pub(crate) fn count_units(&self) -> (usize, usize) {
         let config = self.image.config();
         let (n, dim, hidden) = (self.n, config.dim as usize, config.hidden_dim as usize);
         let Layer { wq, wk, wv, wo, w1, w2, w3, .. } = &self.layer;
@@ -67,7 +67,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
     /// Does as much of the present stage as `budget` allows and returns what it cost; `None` when not even one unit fits,
     /// unless one `must` be done.
     pub(crate) fn advance(&mut self, budget: usize, must: bool) -> Result<Option<usize>, SessionError> {
-        let (total, cost) = self.units();
+        let (total, cost) = self.units;
         let cost = cost.max(1);
         let first = self.cursor.unit;
         if self.cursor.stage == Stage::Attend && (self.head_started() || cost > budget) {

@@ -125,6 +125,8 @@ pub struct Session<'m, K: Kernels + ?Sized = dyn Kernels> {
     /// Rows of logits that are there.
     pub(crate) ready: usize,
     pub(crate) cursor: Cursor,
+    /// Units of the cursor's stage, and what one costs in multiply-adds.
+    pub(crate) units: (usize, usize),
     pub(crate) head: HeadCursor,
     pub(crate) layer: Layer<'m>,
 }
@@ -180,6 +182,7 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
             rows: 0,
             ready: 0,
             cursor: Cursor::START,
+            units: (0, 0),
             head: HeadCursor::START,
             layer: image.layer(0).ok_or(SessionError::ImageChanged)?,
         })
@@ -237,6 +240,7 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
         };
         self.ready = 0;
         self.cursor = Cursor::START;
+        self.units = self.count_units();
         self.head = HeadCursor::START;
         Ok(n)
     }
@@ -260,7 +264,7 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
             };
             any = true;
             left = left.saturating_sub(spent);
-            if self.cursor.unit >= self.units().0 && !self.next_stage()? {
+            if self.cursor.unit >= self.units.0 && !self.next_stage()? {
                 return Ok(Progress::Done);
             }
         }
@@ -272,7 +276,7 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
             return Ok(None);
         }
         let at = self.cursor;
-        while self.cursor.unit < self.units().0 {
+        while self.cursor.unit < self.units.0 {
             if let Err(error) = self.advance(usize::MAX, true) {
                 self.n = 0;
                 return Err(error);
@@ -294,6 +298,7 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
                     self.layer = layer.ok_or(SessionError::ImageChanged)?;
                 }
                 self.cursor = next;
+                self.units = self.count_units();
                 Ok(true)
             }
             None => {

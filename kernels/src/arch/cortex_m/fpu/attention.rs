@@ -1,13 +1,10 @@
 //! The two passes of attention.
 
-#[cfg(feature = "dsp")]
 use core::mem::MaybeUninit;
 
-use super::widen_all;
-#[cfg(feature = "dsp")]
 use super::{
     exp::{exp_cut, exp_cut_scaled},
-    sum,
+    sum, widen_all,
 };
 use crate::{CacheRows, Query, math::tree, scalar};
 
@@ -15,7 +12,7 @@ use crate::{CacheRows, Query, math::tree, scalar};
 const WIDEST: usize = 256;
 
 /// See [`scalar::att_scores`]. int8 caches go to scalar code: their products are for the instruction sets.
-pub(in super::super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
+pub(super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
     let head_dim = query.x.len().max(1);
     let mut max = f32::NEG_INFINITY;
     let mut put = |out: &mut f32, key: &[f32]| {
@@ -55,11 +52,9 @@ fn dot(x: &[f32], y: &[f32]) -> f32 {
 }
 
 /// Positions of a chunk.
-#[cfg(feature = "dsp")]
 const CHUNK: usize = 64;
 
 /// See [`scalar::att_values`]; `weigh_codes` adds to `acc` what [`weigh`] does, for int8 values.
-#[cfg(feature = "dsp")]
 #[inline(always)]
 pub(super) fn values(
     scores: &mut [f32],
@@ -90,7 +85,7 @@ pub(super) fn values(
 
 /// Adds to `acc` the sum over positions of `weights[i] * values[i]`, each element in position order from +0.0.
 #[inline(always)]
-pub(in super::super) fn weigh<T: Copy>(weights: &[f32], values: &[T], acc: &mut [f32], value: impl Fn(T) -> f32) {
+pub(super) fn weigh<T: Copy>(weights: &[f32], values: &[T], acc: &mut [f32], value: impl Fn(T) -> f32) {
     let dim = acc.len().max(1);
     for (d, acc) in acc.iter_mut().enumerate() {
         let mut chunk = 0.0f32;

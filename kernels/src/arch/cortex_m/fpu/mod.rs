@@ -1,7 +1,8 @@
 //! The vector operations for a single-precision FPU and the DSP extension, without a vector unit. `Dsp` uses all of it,
-//! `Helium` what it has nothing better for.
+//! `Helium` the FPU's own instructions at the end of this file.
 
-pub(super) mod attention;
+#[cfg(feature = "dsp")]
+mod attention;
 #[cfg(feature = "dsp")]
 pub(super) mod attention_i8;
 #[cfg(feature = "dsp")]
@@ -23,6 +24,7 @@ unsafe extern "C" {
     fn pipsqueak_fpu_widen(half: u32) -> f32;
     fn pipsqueak_fpu_narrow(x: f32) -> u32;
     fn pipsqueak_fpu_sqrt(x: f32) -> f32;
+    #[cfg(feature = "dsp")]
     fn pipsqueak_fpu_widen_all(out: *mut f32, halves: *const u16, len: usize);
 }
 
@@ -111,6 +113,7 @@ pub(super) fn factor(squares: f32, len: usize, eps: f32) -> Result<f32, NotFinit
 }
 
 /// Writes halves as floats to as many elements of `out`, whose part that is it returns.
+#[cfg(feature = "dsp")]
 #[inline(always)]
 fn widen_all<'o>(out: &'o mut [f32], halves: &[u16]) -> &'o [f32] {
     let len = out.len().min(halves.len());

@@ -50,7 +50,9 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
             let add = matches!(store, Store::Add) as usize;
             // SAFETY: `scales` and `payload` hold `done` blocks and more, the activations `blocks` blocks, as was just
             // checked; `out` is written by eights. The feature `helium` promises the instructions.
-            unsafe { kernel(payload.as_ptr(), scales.as_ptr(), q, ad, asum, blocks, eights.as_mut_ptr(), eights.len(), add) };
+            unsafe {
+                kernel(payload.as_ptr(), scales.as_ptr(), q, ad, asum, blocks, eights.as_mut_ptr(), eights.len(), add)
+            };
         }
         // The last rows of the matrix, fewer than a panel.
         if !rest.is_empty() {

@@ -12,7 +12,10 @@ mod vector;
 use core::ops::Range;
 
 use super::fpu;
-use crate::{CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Panel, Query, Store, Tile, acts::ActRowMut, kernels::Pairs};
+use crate::{
+    CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Panel, Query, Store, Tile, acts::ActRowMut,
+    kernels::Pairs,
+};
 
 /// Helium with floats, which the cargo feature `helium` promises.
 #[derive(Clone, Copy, Debug, Default)]
