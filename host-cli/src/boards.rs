@@ -48,7 +48,7 @@ pub const ALL: &[Board] = &[
     board("mps2-an386", "Cortex-M4F", 4096, 4096, "dsp"),
     board("mps2-an500", "Cortex-M7", 4096, 4096, "dsp"),
     board("mps2-an505", "Cortex-M33", 4096, 4096, "dsp"),
-    board("mps3-an547", "Cortex-M55", 2560, 512, "scalar"),
+    board("mps3-an547", "Cortex-M55", 2560, 512, "helium"),
     board("riscv32-virt", "RV32IMC", 8192, 4096, "scalar"),
     board("aarch64-virt", "Cortex-A53", 16384, 16384, "neon"),
     board("stm32f405", "Cortex-M4F", 1024, 128, "dsp"),

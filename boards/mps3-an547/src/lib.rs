@@ -5,18 +5,18 @@ use common::{Region, cortex_m::SysTick, semihosting::Semihosting};
 pub use common::{cortex_m::interrupt_every, cortex_m_entry as entry, semihosting::fail};
 #[cfg(feature = "defmt")]
 use defmt_semihosting as _;
-use pipsqueak::kernels::Scalar;
+use pipsqueak::kernels::Helium;
 
 /// BOARD: its name.
 pub const NAME: &str = "mps3-an547";
 /// BOARD: the kernel set that is linked.
-pub static KERNELS: Scalar = Scalar;
+pub static KERNELS: Helium = Helium;
 /// BOARD: RAM for the model's arenas, less than memory.x says by the stack and other statics.
 pub const MODEL_RAM: usize = 128 << 10;
 /// BOARD: positions of the cache.
 pub const CONTEXT: usize = 256;
 /// BOARD: multiply-adds of a slice, after which others have their turn.
-pub const BUDGET: usize = 4_000;
+pub const BUDGET: usize = 16_000;
 /// BOARD: whether the console leaves it to the program to show what is typed, as a serial line does.
 pub const ECHO: bool = false;
 /// BOARD: a tick of SysTick; the core runs at 32 MHz.

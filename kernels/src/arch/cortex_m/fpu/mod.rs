@@ -1,22 +1,31 @@
 //! The vector operations for a single-precision FPU and the DSP extension, without a vector unit. `Dsp` uses all of it,
-//! `Helium` what it has nothing better for.
+//! `Helium` the FPU's own instructions at the end of this file.
 
+#[cfg(feature = "dsp")]
 mod attention;
+#[cfg(feature = "dsp")]
 pub(super) mod attention_i8;
+#[cfg(feature = "dsp")]
 pub(super) mod cache;
+#[cfg(feature = "dsp")]
 mod codes;
+#[cfg(feature = "dsp")]
 mod exp;
 mod float;
+#[cfg(feature = "dsp")]
 pub(super) mod vector;
 
 use core::arch::global_asm;
 
+use crate::NotFinite;
+#[cfg(feature = "dsp")]
 use crate::math::tree;
 
 unsafe extern "C" {
     fn pipsqueak_fpu_widen(half: u32) -> f32;
     fn pipsqueak_fpu_narrow(x: f32) -> u32;
     fn pipsqueak_fpu_sqrt(x: f32) -> f32;
+    #[cfg(feature = "dsp")]
     fn pipsqueak_fpu_widen_all(out: *mut f32, halves: *const u16, len: usize);
 }
 
@@ -78,14 +87,14 @@ pipsqueak_fpu_widen_all:
 
 /// The `f32` with the value of a half, the same bits as [`crate::float16::f16_to_f32`].
 #[inline(always)]
-fn widen(half: u16) -> f32 {
+pub(super) fn widen(half: u16) -> f32 {
     // SAFETY: no memory is touched; the FPU is there, as the features `dsp` and `helium` promise.
     unsafe { pipsqueak_fpu_widen(half.into()) }
 }
 
 /// The half nearest to `x`, the same bits as [`crate::float16::f32_to_f16`] for all but NaN.
 #[inline(always)]
-fn narrow(x: f32) -> u16 {
+pub(super) fn narrow(x: f32) -> u16 {
     // SAFETY: as above. Rounding is to nearest, ties to even, as the FPU starts up.
     unsafe { pipsqueak_fpu_narrow(x) as u16 }
 }
@@ -97,7 +106,15 @@ fn sqrt(x: f32) -> f32 {
     unsafe { pipsqueak_fpu_sqrt(x) }
 }
 
+/// `1 / sqrt(squares / len + eps)`.
+#[inline(always)]
+pub(super) fn factor(squares: f32, len: usize, eps: f32) -> Result<f32, NotFinite> {
+    let mean = squares / len as f32;
+    if mean.is_finite() { Ok(1.0 / sqrt(mean + eps)) } else { Err(NotFinite) }
+}
+
 /// Writes halves as floats to as many elements of `out`, whose part that is it returns.
+#[cfg(feature = "dsp")]
 #[inline(always)]
 fn widen_all<'o>(out: &'o mut [f32], halves: &[u16]) -> &'o [f32] {
     let len = out.len().min(halves.len());
@@ -107,6 +124,7 @@ fn widen_all<'o>(out: &'o mut [f32], halves: &[u16]) -> &'o [f32] {
 }
 
 /// The contract's sum of `term(x[i])`.
+#[cfg(feature = "dsp")]
 #[inline(always)]
 fn sum(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let (eights, rest) = x.as_chunks::<8>();

@@ -1,6 +1,6 @@
 //! Operations on one vector.
 
-use super::{codes, exp, float, sqrt, sum};
+use super::{codes, exp, factor, float, sum};
 use crate::{BLOCK, Gate, NotFinite, Pairs, acts::ActRowMut, scalar};
 
 /// See [`scalar::quantise`].
@@ -37,13 +37,6 @@ pub(in super::super) fn rmsnorm(x: &[f32], weight: &[f32], eps: f32, out: &mut [
     let r = factor(float::squares(x), x.len(), eps)?;
     float::scale(x, r, weight, out);
     Ok(())
-}
-
-/// `1 / sqrt(squares / len + eps)`.
-#[inline(always)]
-fn factor(squares: f32, len: usize, eps: f32) -> Result<f32, NotFinite> {
-    let mean = squares / len as f32;
-    if mean.is_finite() { Ok(1.0 / sqrt(mean + eps)) } else { Err(NotFinite) }
 }
 
 /// See [`scalar::layernorm`].

@@ -155,12 +155,13 @@ global_asm!(
     pop {r3-r11, pc}
     .endm
 
-    @ Integer sums of the eight rows to q2, even rows, and q3, odd ones.
+    @ Integer sums of the eight rows to q2, even rows, and q3, odd ones. The first register goes to the lower lane, although
+    @ it is named behind it.
     .macro pipsqueak_helium_lanes
-    vmov q2[2], q2[0], r8, r0
-    vmov q2[3], q2[1], r12, r4
-    vmov q3[2], q3[0], r10, r2
-    vmov q3[3], q3[1], lr, r6
+    vmov q2[2], q2[0], r0, r8
+    vmov q2[3], q2[1], r4, r12
+    vmov q3[2], q3[0], r2, r10
+    vmov q3[3], q3[1], r6, lr
     .endm
 
     @ q2 and q3 times (the next eight scales times the activations' scale, which r0 becomes).

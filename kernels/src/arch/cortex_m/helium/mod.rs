@@ -3,12 +3,19 @@
 //! Rust has neither intrinsics nor registers for it, so that whole loops are assembly. Its float instructions take
 //! subnormal numbers for zero; the contract sees to it that there are none.
 
+mod attention;
+mod cache;
+mod exp;
 mod matmul;
+mod vector;
 
 use core::ops::Range;
 
 use super::fpu;
-use crate::{CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Panel, Query, Store, Tile, acts::ActRowMut};
+use crate::{
+    CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Panel, Query, Store, Tile, acts::ActRowMut,
+    kernels::Pairs,
+};
 
 /// Helium with floats, which the cargo feature `helium` promises.
 #[derive(Clone, Copy, Debug, Default)]
@@ -28,38 +35,42 @@ impl Kernels for Helium {
     }
 
     fn quantise(&self, x: &[f32], row: ActRowMut<'_>) -> Result<(), NotFinite> {
-        fpu::vector::quantise(x, row)
+        vector::quantise(x, row)
     }
 
     fn rmsnorm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
-        fpu::vector::rmsnorm(x, weight, eps, out)
+        vector::rmsnorm(x, weight, eps, out)
     }
 
     fn layernorm(&self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
-        fpu::vector::layernorm(x, weight, bias, eps, out)
+        vector::layernorm(x, weight, bias, eps, out)
     }
 
     fn softmax(&self, x: &mut [f32]) {
-        fpu::vector::softmax(x);
+        vector::softmax(x);
+    }
+
+    fn rotate(&self, x: &mut [f32], cos_sin: &[f32], pairs: Pairs) {
+        vector::rotate(x, cos_sin, pairs);
     }
 
     fn gate(&self, function: Gate, gate: &mut [f32], up: &[f32]) {
-        fpu::vector::gate(function, gate, up);
+        vector::gate(function, gate, up);
     }
 
     fn store_f16(&self, x: &[f32], out: &mut [u16]) -> Result<(), NotFinite> {
-        fpu::cache::store_f16(x, out)
+        cache::store_f16(x, out)
     }
 
     fn store_i8(&self, x: &[f32], out: &mut [i8]) -> Result<u16, NotFinite> {
-        fpu::cache::store_i8(x, out)
+        cache::store_i8(x, out)
     }
 
     fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
-        fpu::attention_i8::scores(query, keys, scale, out)
+        attention::scores(query, keys, scale, out)
     }
 
     fn att_values(&self, scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
-        fpu::attention_i8::values(scores, max, values, acc)
+        attention::values(scores, max, values, acc)
     }
 }
