@@ -11,6 +11,7 @@ pub(super) mod cache;
 mod codes;
 #[cfg(feature = "dsp")]
 mod exp;
+#[cfg(feature = "dsp")]
 mod float;
 #[cfg(feature = "dsp")]
 pub(super) mod vector;
