@@ -264,22 +264,6 @@ impl<'a> Matrix<'a> {
         }
         let len = r_count * format.block_payload();
         let payload = part(self.panel_payload(p), block * len, len);
-        if matches!(panel, Panel::D4) {
-            // `Panel::place` by words: a row's four or eight codes lie in one of four.
-            let words = payload.as_chunks::<4>().0.iter().skip(r).step_by(4).map(|word| u32::from_le_bytes(*word));
-            if matches!(format, Format::Q8) {
-                for (codes, word) in out.codes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
-                    *codes = (word ^ 0x0080_0080).to_le_bytes();
-                }
-            } else {
-                for (codes, word) in out.codes.as_chunks_mut::<8>().0.iter_mut().zip(words) {
-                    let [a, b, c, d] = (word & 0x0f0f_0f0f).to_le_bytes();
-                    let [e, f, g, h] = ((word ^ 0x8000_8000) >> 4 & 0x0f0f_0f0f).to_le_bytes();
-                    *codes = [a, e, c, g, b, f, d, h];
-                }
-            }
-            return Some(out);
-        }
         if !panel.is_stepped() {
             let mask = code_mask(format);
             for (i, code) in out.codes.iter_mut().enumerate() {

@@ -39,7 +39,7 @@ pub use error::{Damaged, ImageError, Part};
 pub use header::{HEADER_BYTES, Header, SECTIONS, Section};
 pub(crate) use header::{Reader, Writer};
 use pipsqueak_kernels::{
-    Format, LayoutError, Matrix, Panel,
+    Format, LayoutError, Matrix,
     arena::{Line, cast},
 };
 
@@ -228,25 +228,18 @@ impl<'a> Image<'a> {
 
     /// The weights of layer `layer`.
     pub fn layer(&self, layer: u32) -> Option<Layer<'a>> {
-        // A layer's tensors follow each other in the order of their kinds.
-        let mut entries = self.directory.get(self.position(TensorKind::RmsAtt, layer)?..)?.iter();
-        // Once a layer of every token: only what a matrix needs is read.
-        let mut matrix = |kind| {
-            let mut get = header::Reader::new(entries.next()?);
-            if get.u32() != Entry::key(kind, layer) {
-                return None;
-            }
-            let [format, panel, _, _] = get.array();
-            let (rows, cols) = (get.u32() as usize, get.u32() as usize);
-            let bytes = range(self.bytes, get.u64(), get.u64())?;
-            Matrix::new(Format::from_code(format)?, Panel::from_code(panel)?, rows, cols, bytes).ok()
-        };
-        let rms_att = matrix(TensorKind::RmsAtt)?.row_f32(0);
-        let [wq, wk, wv] = [matrix(TensorKind::Wq)?, matrix(TensorKind::Wk)?, matrix(TensorKind::Wv)?];
-        let wo = matrix(TensorKind::Wo)?;
-        let rms_ffn = matrix(TensorKind::RmsFfn)?.row_f32(0);
-        let [w1, w2, w3] = [matrix(TensorKind::W1)?, matrix(TensorKind::W2)?, matrix(TensorKind::W3)?];
-        Some(Layer { rms_att, wq, wk, wv, wo, rms_ffn, w1, w2, w3 })
+        let matrix = |kind| self.matrix(kind, layer);
+        Some(Layer {
+            rms_att: matrix(TensorKind::RmsAtt)?.row_f32(0),
+            wq: matrix(TensorKind::Wq)?,
+            wk: matrix(TensorKind::Wk)?,
+            wv: matrix(TensorKind::Wv)?,
+            wo: matrix(TensorKind::Wo)?,
+            rms_ffn: matrix(TensorKind::RmsFfn)?.row_f32(0),
+            w1: matrix(TensorKind::W1)?,
+            w2: matrix(TensorKind::W2)?,
+            w3: matrix(TensorKind::W3)?,
+        })
     }
 
     /// Compares every tensor's bytes with its CRC-32. Reads the whole image.

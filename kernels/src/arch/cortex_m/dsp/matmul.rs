@@ -78,9 +78,6 @@ fn add_chunks(w: &Matrix<'_>, first: usize, act: &ActRow<'_>, sums: &mut [[f32; 
     let routines = Routines::of(w.format());
     for start in (0..w.blocks()).step_by(LONG) {
         routines.prepare(&mut stream, act, start, LONG.min(w.blocks() - start));
-        if stream.blocks == w.blocks() {
-            return routines.dots(w, first, 0, &stream, &[0.0; R], sums, Store::Set);
-        }
         for (p, sum) in sums.iter_mut().enumerate() {
             let so_far = *sum;
             routines.dots(w, first + p, start, &stream, &so_far, core::slice::from_mut(sum), Store::Set);
