@@ -31,7 +31,8 @@ impl Settings<'static> {
         Self {
             tokens: 200,
             context,
-            budget: 4000,
+            // Of kernels that do several multiply-adds an instruction a slice is as short with more of them.
+            budget: if cfg!(feature = "helium") { 24_000 } else { 4000 },
             kv: KvType::I8,
             sampling: Sampling::GREEDY,
             ids: false,
