@@ -164,7 +164,7 @@ cat >"$out/instructions.txt" <<'HEADER'
 # Instructions, simulated: counted by QEMU's -icount, not cycles. From boards with the int8 cache, one token at a time, after
 # "Once upon a time": a token of the answer on average (forward pass, choice, text), the same by the model's multiply-adds
 # (attention's are not among them), up to the first character of the answer, the token that fills the context,
-# and the longest slice of `step(4000)`, the tokenizer or the sampler.
+# and the longest slice of `step(4000)` (`step(24000)` with Helium), the tokenizer or the sampler.
 # Written by `UPDATE=1 ./check.sh boards`; compared within 3 % when the compiler is the same.
 #
 # board        model/context      tokens      a token a mult.  first token full context worst slice  compiler

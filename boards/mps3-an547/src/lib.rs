@@ -16,7 +16,7 @@ pub const MODEL_RAM: usize = 128 << 10;
 /// BOARD: positions of the cache.
 pub const CONTEXT: usize = 256;
 /// BOARD: multiply-adds of a slice, after which others have their turn.
-pub const BUDGET: usize = 16_000;
+pub const BUDGET: usize = 24_000;
 /// BOARD: whether the console leaves it to the program to show what is typed, as a serial line does.
 pub const ECHO: bool = false;
 /// BOARD: a tick of SysTick; the core runs at 32 MHz.

@@ -10,3 +10,5 @@ mod helium;
 pub use dsp::Dsp;
 #[cfg(feature = "helium")]
 pub use helium::Helium;
+#[cfg(feature = "helium")]
+pub(crate) use helium::largest;

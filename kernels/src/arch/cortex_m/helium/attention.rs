@@ -81,7 +81,7 @@ pub(super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &
 fn scores_of_blocks(query: &Query<'_>, codes: &[i8], scales: &[u16], scale: f32, out: &mut [f32]) -> f32 {
     let dim = query.q.len();
     let mut max = f32::NEG_INFINITY;
-    let rows = codes.chunks(CHUNK * dim.max(1));
+    let rows = codes.chunks(dim.saturating_mul(CHUNK).max(1));
     for ((out, codes), scales) in out.chunks_mut(CHUNK).zip(rows).zip(scales.chunks(CHUNK)) {
         let count = out.len().min(scales.len()).min(codes.len().checked_div(dim).unwrap_or(0));
         out.fill(0.0);

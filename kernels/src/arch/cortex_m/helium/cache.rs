@@ -15,8 +15,7 @@ unsafe extern "C" {
 const BEYOND_HALF: f32 = 65520.0;
 
 /// The largest of the bits of `|x[i]|`.
-#[inline(always)]
-pub(super) fn largest(x: &[f32]) -> u32 {
+pub(crate) fn largest(x: &[f32]) -> u32 {
     // SAFETY: `x` has `len` elements, and 0 of them are none. The feature promises the instructions.
     unsafe { pipsqueak_helium_largest(x.as_ptr(), x.len()) }
 }

@@ -19,48 +19,57 @@ const R: usize = 8;
 
 /// See [`scalar::matmul`].
 pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {
-    let blocks = w.blocks();
-    if !matches!(w.panel(), Panel::H8) || blocks == 0 {
+    if !matches!(w.panel(), Panel::H8) || w.blocks() == 0 {
         return scalar::matmul(w, panels, x, out, store);
     }
-    let format = w.format();
-    let kernel: Dots = match format {
-        Format::Q8 => pipsqueak_helium_q8,
-        Format::Q4 => pipsqueak_helium_q4,
-        _ => pipsqueak_helium_q4m,
-    };
-    let (scale_step, payload_step) = (R * format.block_scales(), R * format.block_payload());
-    let (scales, payload) = w.panels_from(panels.start);
+    // Steps as constants: a slice of a stage is a thousand instructions, of which this is not to be a part that counts.
+    match w.format() {
+        Format::Q8 => product::<1, 32>(pipsqueak_helium_q8, w, panels.start, x, out, store),
+        Format::Q4 => product::<1, 16>(pipsqueak_helium_q4, w, panels.start, x, out, store),
+        Format::Q4M => product::<2, 16>(pipsqueak_helium_q4m, w, panels.start, x, out, store),
+        _ => scalar::matmul(w, panels, x, out, store),
+    }
+}
+
+/// The products of `w` from panel `first` on, for blocks of `SCALES` scales and `PAYLOAD` bytes.
+fn product<const SCALES: usize, const PAYLOAD: usize>(
+    kernel: Dots,
+    w: &Matrix<'_>,
+    first: usize,
+    x: &Input<'_>,
+    out: &mut Tile<'_>,
+    store: Store,
+) {
+    let blocks = w.blocks();
+    let (scales, payload) = w.panels_from(0);
+    let all = (scales.len() / (R * SCALES)).min(payload.len() / (R * PAYLOAD)).checked_div(blocks).unwrap_or(0);
     for t in 0..out.tokens().min(x.tokens) {
         let (act, out) = (x.acts.row(t), out.row(t));
         let (eights, rest) = out.as_chunks_mut::<R>();
-        let count = eights.len().saturating_add(!rest.is_empty() as usize).saturating_mul(blocks);
-        let there = count.saturating_mul(scale_step) <= scales.len()
-            && count.saturating_mul(payload_step) <= payload.len()
-            && act.q.len() >= blocks * BLOCK
-            && act.scale.len() >= blocks
-            && act.sum.len() >= blocks;
-        if !there {
-            debug_assert!(false, "{count} blocks of weights, {blocks} of activations");
+        let count = eights.len() + !rest.is_empty() as usize;
+        let (q, ad, asum) = (act.q.len() / BLOCK, act.scale.len(), act.sum.len());
+        if first > all || count > all - first || q < blocks || ad < blocks || asum < blocks {
+            debug_assert!(false, "{count} panels from {first} of {all}, {blocks} blocks, activations {q} {ad} {asum}");
             continue;
         }
         let (q, ad, asum) = (act.q.as_ptr(), act.scale.as_ptr(), act.sum.as_ptr());
-        let done = eights.len() * blocks;
+        let mut start = first * blocks * R;
         if !eights.is_empty() {
             let add = matches!(store, Store::Add) as usize;
-            // SAFETY: `scales` and `payload` hold `done` blocks and more, the activations `blocks` blocks, as was just
-            // checked; `out` is written by eights. The feature `helium` promises the instructions.
+            // SAFETY: `scales` and `payload` hold `all` panels of `blocks` blocks, not 0, of which `count` follow the first;
+            // the activations have `blocks` blocks; `out` is written by eights. The feature promises the instructions.
             unsafe {
-                kernel(payload.as_ptr(), scales.as_ptr(), q, ad, asum, blocks, eights.as_mut_ptr(), eights.len(), add)
-            };
+                let (payload, scales) = (payload.as_ptr().add(start * PAYLOAD), scales.as_ptr().add(start * SCALES));
+                kernel(payload, scales, q, ad, asum, blocks, eights.as_mut_ptr(), eights.len(), add);
+            }
+            start += eights.len() * blocks * R;
         }
         // The last rows of the matrix, fewer than a panel.
         if !rest.is_empty() {
             let mut last = [0.0; R];
-            // SAFETY: as above; a whole panel follows the `done` blocks, as `count` was checked to be there.
+            // SAFETY: as above; a whole panel follows those of the eights.
             unsafe {
-                let (payload, scales) =
-                    (payload.as_ptr().add(done * payload_step), scales.as_ptr().add(done * scale_step));
+                let (payload, scales) = (payload.as_ptr().add(start * PAYLOAD), scales.as_ptr().add(start * SCALES));
                 kernel(payload, scales, q, ad, asum, blocks, &mut last, 1, 0);
             }
             for (out, product) in rest.iter_mut().zip(last) {
@@ -129,8 +138,7 @@ global_asm!(
 
     @ The next panel begins.
     .macro pipsqueak_helium_panel
-1:  ldr r5, [sp]
-    ldr r7, [sp, #4]
+1:  ldrd r5, r7, [sp]
     ldrd r9, r11, [sp, #112]
     vmov.i32 q6, #0
     vmov.i32 q7, #0

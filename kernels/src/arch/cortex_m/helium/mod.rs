@@ -17,6 +17,8 @@ use crate::{
     kernels::Pairs,
 };
 
+pub(crate) use cache::largest;
+
 /// Helium with floats, which the cargo feature `helium` promises.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Helium;
