@@ -473,6 +473,8 @@ stage_capi() {
     build_program
     local make=(make --silent -C boards/capi/tests "BUILD=$target/capi-tests" "PIPSQUEAK=$program")
     "${make[@]}" cover
+    "${make[@]}" codes
+    [ -n "$("${make[@]}" sanitize)" ] || cannot "capi: sanitizers: this machine's cc has none"
     "${make[@]}" cpp
     "${make[@]}" host 2>&1 | tee "$log"
     note "capi: $(tail -1 "$log"), on this machine"

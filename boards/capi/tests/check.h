@@ -10,6 +10,7 @@ enum { OUT, ERR };
 void write_bytes(int stream, const char *text, size_t bytes);
 void write_text(int stream, const char *text);
 void write_number(uint64_t number);
+_Noreturn void leave(int status);
 
 /* image.S: a model packed for the library's kernels, with a vocabulary and a golden vector. */
 extern const char model_image[], model_image_end[];

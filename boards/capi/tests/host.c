@@ -1,5 +1,6 @@
 /* The console of a machine with an operating system. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "check.h"
 
@@ -11,4 +12,9 @@ void write_bytes(int stream, const char *text, size_t bytes)
 void write_text(int stream, const char *text)
 {
     fputs(text, stream == OUT ? stdout : stderr);
+}
+
+_Noreturn void leave(int status)
+{
+    exit(status);
 }

@@ -11,6 +11,8 @@ enum {
     SECTION_BYTES = 24, DIRECTORY = 0, ROPE = 1, VOCABULARY = 2, TEXT = 3, GOLDEN = 4,
     /* Of a directory's entry: key, format, panel, rows, columns, offset (u64), length (u64), CRC-32. */
     ENTRY_BYTES = 40, PANEL = 5, ROWS = 8, OFFSET = 16, LENGTH = 24,
+    /* core/src/tokenizer/layout.rs */
+    VOCABULARY_FLAGS = 8, VOCABULARY_BOS = 20,
 };
 
 static pipsqueak_model damaged;
@@ -161,6 +163,12 @@ static void test_directory(void)
     field(PIPSQUEAK_ERROR_VOCABULARY_SIZE, DIRECTORY, SHAPE + 28, get(SHAPE + 28) + 1);
     fresh_copy();
     field(PIPSQUEAK_ERROR_VOCABULARY, VOCABULARY, section(VOCABULARY), 0);
+    /* A vocabulary that expects a first token and has none: so encoding cannot miss it later. */
+    fresh_copy();
+    put(section(VOCABULARY) + VOCABULARY_FLAGS, get(section(VOCABULARY) + VOCABULARY_FLAGS) | 1);
+    put(section(VOCABULARY) + VOCABULARY_BOS, PIPSQUEAK_NONE);
+    seal(VOCABULARY);
+    EXPECT(PIPSQUEAK_ERROR_VOCABULARY, reopened());
     fresh_copy();
     field(PIPSQUEAK_ERROR_SECTION, GOLDEN, section(GOLDEN), 0);
 }

@@ -29,7 +29,11 @@ void write_number(uint64_t number)
 
 static void where(const char *file, int line)
 {
-    failures++;
+    /* A loop that waits for what never comes would fail for ever. */
+    if (++failures > 40) {
+        write_text(ERR, "and more\n");
+        leave(1);
+    }
     write_text(ERR, file);
     write_text(ERR, ":");
     write_number((uint64_t)line);

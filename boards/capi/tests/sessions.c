@@ -152,6 +152,61 @@ static float not_a_number(void)
     return value;
 }
 
+/* Tokens that the model likes to follow with one of them. */
+static uint32_t told[CONTEXT];
+
+static size_t tell_until_repeated(void)
+{
+    size_t count = PROMPT;
+    memcpy(told, prompt, sizeof prompt);
+    feed_prompt(SIZE_MAX);
+    for (uint32_t token = sampled(); count < CONTEXT; count++) {
+        for (size_t i = 0; i < count; i++) {
+            if (told[i] == token) {
+                return count;
+            }
+        }
+        told[count] = token;
+        EXPECT(PIPSQUEAK_OK, pipsqueak_session_decode(&session, token, &token, &failure));
+    }
+    CHECK(!"no token was repeated");
+    return count - 1;
+}
+
+/* Feeds these tokens, in one way or the other. */
+static void feed_told(size_t count, bool sliced)
+{
+    EXPECT(PIPSQUEAK_OK, pipsqueak_session_reset(&session, &failure));
+    if (!sliced) {
+        EXPECT(PIPSQUEAK_OK, pipsqueak_session_prefill(&session, told, count, &failure));
+        return;
+    }
+    for (size_t done = 0, taken = 0; done < count && failure.code == PIPSQUEAK_OK; done += taken) {
+        bool more = true;
+        EXPECT(PIPSQUEAK_OK, pipsqueak_session_feed(&session, told + done, count - done, &taken, &failure));
+        EXPECT(PIPSQUEAK_OK, pipsqueak_session_step(&session, SIZE_MAX, &more, &failure));
+    }
+}
+
+/* The most likely token when the logits of those fed are divided by `penalty`, or multiplied if negative. */
+static uint32_t likely_with(float penalty, size_t fed)
+{
+    static float penalised[sizeof kept / sizeof *kept];
+    const float *logits;
+    size_t count;
+    uint32_t best = 0;
+    EXPECT(PIPSQUEAK_OK, pipsqueak_session_logits(&session, &logits, &count, &failure));
+    memcpy(penalised, logits, count * sizeof *logits);
+    for (size_t i = 0; i < fed; i++) {
+        const float logit = logits[told[i]];
+        penalised[told[i]] = logit > 0 ? logit / penalty : logit * penalty;
+    }
+    for (uint32_t token = 0; token < count; token++) {
+        best = penalised[token] > penalised[best] ? token : best;
+    }
+    return best;
+}
+
 static void test_sampling(void)
 {
     pipsqueak_sampling greedy, usual;
@@ -200,16 +255,22 @@ static void test_sampling(void)
     }
     CHECK(different > 0);
 
-    /* A penalty on the likely token, which was fed, leaves another; reset forgets it. */
+    /* The penalty looks at what was fed, in either way; reset and new settings forget it. */
+    EXPECT(PIPSQUEAK_OK, pipsqueak_session_set_sampling(&session, &greedy, &failure));
+    const size_t fed = tell_until_repeated();
     sampling = greedy, sampling.repeat_penalty = 1e6f;
     EXPECT(PIPSQUEAK_OK, pipsqueak_session_set_sampling(&session, &sampling, &failure));
+    for (unsigned sliced = 0; sliced < 2; sliced++) {
+        feed_told(fed, sliced);
+        const uint32_t another = likely_with(sampling.repeat_penalty, fed);
+        CHECK(another != likely_with(1, fed));
+        CHECK(sampled() == another);
+    }
     feed_prompt(SIZE_MAX);
-    const uint32_t first = sampled();
-    uint32_t second;
-    EXPECT(PIPSQUEAK_OK, pipsqueak_session_decode(&session, first, &second, &failure));
-    CHECK(second != first);
-    feed_prompt(SIZE_MAX);
-    CHECK(sampled() == first);
+    CHECK(sampled() == likely);
+    feed_told(fed, false);
+    EXPECT(PIPSQUEAK_OK, pipsqueak_session_set_sampling(&session, &sampling, &failure));
+    CHECK(sampled() == likely_with(1, fed));
     EXPECT(PIPSQUEAK_OK, pipsqueak_session_set_sampling(&session, &greedy, &failure));
 }
 

@@ -146,6 +146,11 @@ static void test_streaming(void)
     CHECK(bytes == 3 && strcmp(text, "\xef\xbf\xbd") == 0);
     EXPECT(PIPSQUEAK_OK, pipsqueak_session_end_text(&session, text, 1, &bytes, &failure));
     CHECK(bytes == 0 && text[0] == 0);
+    /* Reset forgets a beginning. */
+    EXPECT(PIPSQUEAK_OK, pipsqueak_session_text(&session, tokens[count - 4], text, sizeof text, &bytes, &failure));
+    EXPECT(PIPSQUEAK_OK, pipsqueak_session_reset(&session, &failure));
+    EXPECT(PIPSQUEAK_OK, pipsqueak_session_end_text(&session, text, sizeof text, &bytes, &failure));
+    CHECK(bytes == 0);
     /* text_bytes are enough for every token, also after a beginning. */
     static char long_text[1024];
     CHECK(info.text_bytes <= sizeof long_text);
