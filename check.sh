@@ -499,10 +499,13 @@ stage_capi() {
     "${make[@]}" cpp
     "${make[@]}" host 2>&1 | tee "$log"
     note "capi: $(tail -1 "$log"), on this machine"
-    local kernels
-    for kernels in dsp scalar; do
-        "${make[@]}" chip KERNELS=$kernels 2>&1 | tee "$log"
-        note "capi: $(tail -1 "$log"), on a Cortex-M4F (QEMU)"
+    # Cores, and kernel sets where not the core's own. A Cortex-M55 with the set that its board has.
+    local helium
+    helium=$(sed -n 's/.*kernels::\(Scalar\|Dsp\|Helium\);.*/\L\1/p' boards/mps3-an547/src/lib.rs)
+    for line in "m3" "m4" "m4 KERNELS=scalar" "m7" "m33" "m55 KERNELS=$helium"; do
+        # shellcheck disable=SC2086
+        "${make[@]}" chip CORE=$line 2>&1 | tee "$log"
+        note "capi: $(tail -1 "$log"), on a Cortex-${line%% *} (QEMU)"
     done
     make --silent -C boards/capi/example "BUILD=$target/capi-example" "PIPSQUEAK=$program" check
     note "capi: the C firmware tells the demo's story on mps2-an386"
