@@ -222,9 +222,30 @@ kernels_of() {
     { "$@" logits --kernels '?' --ids 1 -o /dev/null 2>&1 || true; } | sed -n 's/.*this CPU runs \([^(]*\).*/\1/p' | tr -d ,
 }
 
+# The features that the model in the box needs, and sets that have little in common.
+box_features=weights-q4,panel-r1,cache-i8,gate-silu,rope-interleaved,vocab-sentencepiece
+feature_sets=(
+    weights-float,cache-f32,gate-relu
+    weights-q8,weights-q4m,panel-r8,panel-r16,cache-f16,gate-gelu,rope-half-split,vocab-bpe
+    weights-q4,panel-d4,panel-h8,cache-f32,cache-i8,gate-silu,team
+)
+
 stage_host() {
     # With its output: a test that skips something says so.
     run_tests "host ($machine)" cargo test --workspace --features pipsqueak-kernels/testing -- --show-output
+    # What a firmware leaves out.
+    run_tests "host: features of one model" cargo test -p pipsqueak --no-default-features --features "$box_features" \
+        --test left_out
+    local set
+    for set in "${feature_sets[@]}"; do
+        cargo clippy --quiet -p pipsqueak --no-default-features --features "$set" -- -D warnings
+    done
+    if cargo check --quiet -p pipsqueak --no-default-features --features weights-q4,cache-i8,gate-silu 2>"$notes/log"; then
+        echo "quantised weights without a panel are nonsense, and build" >&2
+        return 1
+    fi
+    grep -q "choose at least one feature panel-" "$notes/log"
+    note "host: ${#feature_sets[@]} other sets of features build; one without sense does not"
     build_program
     local set here
     here=" $(kernels_of "$program") "

@@ -60,8 +60,13 @@ if [ -n "${PIPSQUEAK_LOG:-}" ]; then
     "${cargo[@]}" run --quiet "${logged[@]}" -- "$@" | defmt-print -e "$program"
     exit
 fi
+# Demos that have the model in the box linked in need no code for any other.
+features=()
+if [ -z "${PIPSQUEAK_MODEL:-}" ] && grep -q '^box-model' Cargo.toml; then
+    case $demo in story | repl | blink | heap) features=(--no-default-features --features box-model) ;; esac
+fi
 case ${PIPSQUEAK_CARGO:-run} in
-run) exec "${cargo[@]}" run --quiet --release --bin "$demo" -- "$@" ;;
+run) exec "${cargo[@]}" run --quiet --release "${features[@]}" --bin "$demo" -- "$@" ;;
 clippy) exec "${cargo[@]}" clippy --quiet --release --bins -- -D warnings ;;
-*) exec "${cargo[@]}" "$PIPSQUEAK_CARGO" --release --bin "$demo" ;;
+*) exec "${cargo[@]}" "$PIPSQUEAK_CARGO" --release "${features[@]}" --bin "$demo" ;;
 esac

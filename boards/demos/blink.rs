@@ -9,15 +9,16 @@ use core::{
 };
 
 use board::Board;
-use common::{Clock, Error, region, report::stat, settings::Settings, stack, story};
+use common::{Clock, TellError, report::stat, settings::Settings, stack, story};
 use cortex_m::peripheral::SYST;
 use pipsqueak::{
-    Plan, PlanOptions, Session, compile_time, include_image,
+    Image, Plan, PlanOptions, Session, compile_time, include_image,
     kernels::{arena::Line, team::Team},
 };
 use static_cell::ConstStaticCell;
 
 static MODEL: &[u8] = include_image!(env!("PIPSQUEAK_IMAGE"));
+static IMAGE: Image = compile_time::image(MODEL);
 const PLAN: Plan = compile_time::plan(MODEL, PlanOptions::small(board::CONTEXT));
 const _: () = compile_time::must_fit(&PLAN, board::MODEL_RAM);
 
@@ -57,12 +58,12 @@ impl Clock for Interrupts {
     }
 }
 
-fn demo(board: &mut Board) -> Result<(), Error> {
-    let image = region::opened(MODEL)?;
+fn demo(board: &mut Board) -> Result<(), TellError> {
+    IMAGE.intact()?;
     let team = Team::alone();
-    let (scratch, kv) = SCRATCH.try_take().zip(KV.try_take()).ok_or(Error::Taken)?;
-    let work = WORK.try_take().ok_or(Error::Taken)?;
-    let mut session = Session::new(&image, &board::KERNELS, &team, &PLAN, scratch, kv)?;
+    let (scratch, kv) = SCRATCH.try_take().zip(KV.try_take()).ok_or(TellError::Taken)?;
+    let work = WORK.try_take().ok_or(TellError::Taken)?;
+    let mut session = Session::new(&IMAGE, &board::KERNELS, &team, &PLAN, scratch, kv)?;
     board::interrupt_every(PERIOD);
     let settings = Settings { tokens: 40, ..Settings::new(board::CONTEXT) };
     let mut talking = common::Board { console: &mut board.console, clock: Interrupts };

@@ -28,5 +28,5 @@ fn demo(board: &mut Board) -> Result<(), Error> {
     }
     let work = WORK.try_take().ok_or(Error::Taken)?;
     let memory = story::Memory { plan: &plan, scratch, kv, work };
-    story::perform(board, &image, &board::KERNELS, memory, &settings)
+    Ok(story::perform(board, &image, &board::KERNELS, memory, &settings)?)
 }

@@ -38,5 +38,5 @@ fn demo(board: &mut Board) -> Result<(), Error> {
     let mut kv = vec![Line::ZERO; plan.kv_lines()];
     let work = WORK.try_take().ok_or(Error::Taken)?;
     let memory = story::Memory { plan: &plan, scratch: &mut scratch, kv: &mut kv, work };
-    story::perform(board, &image, &board::KERNELS, memory, &settings)
+    Ok(story::perform(board, &image, &board::KERNELS, memory, &settings)?)
 }

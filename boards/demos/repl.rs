@@ -5,15 +5,16 @@
 use core::fmt::Write;
 
 use board::Board;
-use common::{Error, line_editor::read_line, region, settings::Settings, story};
+use common::{TellError, line_editor::read_line, settings::Settings, story};
 use heapless::String;
 use pipsqueak::{
-    Plan, PlanOptions, Session, compile_time, include_image,
+    Image, Plan, PlanOptions, Session, compile_time, include_image,
     kernels::{arena::Line, team::Team},
 };
 use static_cell::ConstStaticCell;
 
 static MODEL: &[u8] = include_image!(env!("PIPSQUEAK_IMAGE"));
+static IMAGE: Image = compile_time::image(MODEL);
 const PLAN: Plan = compile_time::plan(MODEL, PlanOptions::small(board::CONTEXT));
 const _: () = compile_time::must_fit(&PLAN, board::MODEL_RAM);
 
@@ -23,12 +24,12 @@ static WORK: ConstStaticCell<story::Work> = ConstStaticCell::new(story::Work::EM
 
 board::entry!(demo);
 
-fn demo(board: &mut Board) -> Result<(), Error> {
-    let image = region::opened(MODEL)?;
+fn demo(board: &mut Board) -> Result<(), TellError> {
+    IMAGE.intact()?;
     let team = Team::alone();
-    let (scratch, kv) = SCRATCH.try_take().zip(KV.try_take()).ok_or(Error::Taken)?;
-    let work = WORK.try_take().ok_or(Error::Taken)?;
-    let mut session = Session::new(&image, &board::KERNELS, &team, &PLAN, scratch, kv)?;
+    let (scratch, kv) = SCRATCH.try_take().zip(KV.try_take()).ok_or(TellError::Taken)?;
+    let work = WORK.try_take().ok_or(TellError::Taken)?;
+    let mut session = Session::new(&IMAGE, &board::KERNELS, &team, &PLAN, scratch, kv)?;
     let _ =
         writeln!(board.console, "How does the story begin? Settings before it, as in: n=50 temp=80 Once upon a time");
     let mut line = String::<80>::new();

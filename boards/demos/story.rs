@@ -3,11 +3,12 @@
 #![no_main]
 
 use board::Board;
-use common::{Error, region, settings::Settings, story};
-use pipsqueak::{Plan, PlanOptions, compile_time, include_image, kernels::arena::Line};
+use common::{TellError, settings::Settings, story};
+use pipsqueak::{Image, Plan, PlanOptions, compile_time, include_image, kernels::arena::Line};
 use static_cell::ConstStaticCell;
 
 static MODEL: &[u8] = include_image!(env!("PIPSQUEAK_IMAGE"));
+static IMAGE: Image = compile_time::image(MODEL);
 const PLAN: Plan = compile_time::plan(MODEL, PlanOptions::small(board::CONTEXT));
 const _: () = compile_time::must_fit(&PLAN, board::MODEL_RAM);
 
@@ -17,12 +18,12 @@ static WORK: ConstStaticCell<story::Work> = ConstStaticCell::new(story::Work::EM
 
 board::entry!(demo);
 
-fn demo(board: &mut Board) -> Result<(), Error> {
+fn demo(board: &mut Board) -> Result<(), TellError> {
     let mut line = [0; 160];
     let settings = Settings::new(board::CONTEXT).with(common::Console::arguments(&mut board.console, &mut line));
-    let image = region::opened(MODEL)?;
-    let (scratch, kv) = SCRATCH.try_take().zip(KV.try_take()).ok_or(Error::Taken)?;
-    let work = WORK.try_take().ok_or(Error::Taken)?;
+    IMAGE.intact()?;
+    let (scratch, kv) = SCRATCH.try_take().zip(KV.try_take()).ok_or(TellError::Taken)?;
+    let work = WORK.try_take().ok_or(TellError::Taken)?;
     let memory = story::Memory { plan: &PLAN, scratch, kv, work };
-    story::perform(board, &image, &board::KERNELS, memory, &settings)
+    story::perform(board, &IMAGE, &board::KERNELS, memory, &settings)
 }

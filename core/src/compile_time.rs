@@ -4,11 +4,12 @@
 //! numbers in its message; in a function that runs they would link a panic.
 //!
 //! ```
-//! use pipsqueak::{Plan, PlanOptions, compile_time, include_image, kernels::arena::Line};
+//! use pipsqueak::{Image, Plan, PlanOptions, compile_time, include_image, kernels::arena::Line};
 //!
 //! // The model, on a line of 64 bytes, and its memory: known before anything runs.
 //! static MODEL: &[u8] = include_image!("../../host-cli/box/stories.pips");
 //! const PLAN: Plan = compile_time::plan(MODEL, PlanOptions::small(256));
+//! static IMAGE: Image = compile_time::image(MODEL);
 //! // Does not compile when 96 KiB are too few for the two arenas.
 //! const _: () = compile_time::must_fit(&PLAN, 96 << 10);
 //!
@@ -20,12 +21,13 @@
 //! With 64 KiB in place of 96 the build ends in
 //! `the model needs 77568 bytes of RAM with 256 positions (KV 69632, scratch 7936): short by 12032 bytes of 65536`.
 
-use pipsqueak_kernels::arena::Line;
+use pipsqueak_kernels::{LayoutError, arena::Line};
 
 use crate::{
-    config::Config,
-    image::{Header, ImageError},
+    config::{Config, ConfigError},
+    image::{ENTRY_BYTES, Entry, Header, Image, ImageError},
     plan::{Plan, PlanOptions},
+    tokenizer::{VocabError, layout},
 };
 
 /// A packed model or classifier, aligned for the kernels that read it in place; [`crate::include_image`] makes one.
@@ -78,16 +80,76 @@ pub const fn config(image: &[u8]) -> Config {
     };
     match config.check() {
         Ok(()) => config,
+        Err(ConfigError::LeftOut { feature }) => left_out(feature),
         Err(_) => panic!("the model's shape makes no sense"),
+    }
+}
+
+const fn left_out(feature: &str) -> ! {
+    panic!("{}", Text::new().add("the model needs the feature ").add(feature).add(", which is left out").as_str())
+}
+
+/// Whether this build has the code for every matrix and the vocabulary of `image`.
+const fn must_be_linked(image: &[u8], header: &Header) {
+    let [directory, _, vocab, ..] = header.sections;
+    let (_, from_directory) = image.split_at(directory.offset as usize);
+    let mut rest = from_directory.split_at(header.n_tensors as usize * ENTRY_BYTES).0.as_chunks::<ENTRY_BYTES>().0;
+    while let [entry, others @ ..] = rest {
+        // What is damaged is found when the image is opened.
+        if let Ok(Entry { kind, format, panel, .. }) = Entry::from_bytes(entry)
+            && !kind.is_vector()
+        {
+            if !format.is_linked() {
+                left_out(format.feature());
+            }
+            if format.is_quantised() && !panel.is_linked() {
+                left_out(panel.feature());
+            }
+        }
+        rest = others;
+    }
+    if vocab.len > 6 {
+        match image[vocab.offset as usize + 6] {
+            layout::MODEL_BPE if !cfg!(feature = "vocab-bpe") => left_out("vocab-bpe"),
+            layout::MODEL_SENTENCEPIECE if !cfg!(feature = "vocab-sentencepiece") => left_out("vocab-sentencepiece"),
+            _ => {}
+        }
+    }
+}
+
+/// The model `image`, opened by the compiler: what [`Image::open`] looks at has been looked at, so that neither the code for
+/// it nor what its errors say is part of the program. At start-up [`Image::intact`] then finds what has happened to the
+/// flash. `image` comes from [`crate::include_image`], which puts it on a line.
+///
+/// Of more than 64 KB of vocabulary, say `#![allow(long_running_const_eval)]`.
+///
+/// # Panics
+/// As [`config`] and [`plan`], and when anything else of the image is not as it should be.
+pub const fn image(image: &'static [u8]) -> Image<'static> {
+    config(image);
+    match Image::read(image) {
+        Ok(image) => image,
+        Err(ImageError::Checksum { .. }) => panic!("the image is damaged: a section's checksum is wrong"),
+        Err(ImageError::Layout { error: LayoutError::LeftOut { feature }, .. })
+        | Err(ImageError::Vocab(VocabError::LeftOut { feature })) => left_out(feature),
+        Err(ImageError::Vocab(_) | ImageError::VocabSize { .. }) => panic!("the image's vocabulary makes no sense"),
+        Err(_) => panic!("the image's tables make no sense: `pipsqueak inspect` says more"),
     }
 }
 
 /// The memory plan for the model `image`.
 ///
 /// # Panics
-/// As [`config`], and when the context is zero or longer than the model was trained for.
+/// As [`config`], when the context is zero or longer than the model was trained for, and when a cargo feature that the
+/// model or the cache needs is left out.
 pub const fn plan(image: &[u8], options: PlanOptions) -> Plan {
     let config = config(image);
+    if let Ok(header) = Header::read(image) {
+        must_be_linked(image, &header);
+    }
+    if !options.kv.is_linked() {
+        left_out(options.kv.feature());
+    }
     if options.context == 0 || options.context > config.seq_len as usize {
         let text = Text::new().add("the model has been trained for 1 to ").number(config.seq_len as usize);
         panic!("{}", text.add(" positions, not ").number(options.context).as_str());

@@ -2,6 +2,11 @@
 
 use core::fmt;
 
+use pipsqueak_kernels::{
+    Gate,
+    words::{Sink, left_out, say},
+};
+
 use crate::tensor::TensorKind;
 
 /// Which two elements of a head RoPE turns together.
@@ -27,6 +32,23 @@ impl RopePairs {
             _ => return None,
         })
     }
+
+    /// Whether this build has the code for this pairing.
+    pub const fn is_linked(self) -> bool {
+        match self {
+            Self::None => true,
+            Self::Interleaved => cfg!(feature = "rope-interleaved"),
+            Self::HalfSplit => cfg!(feature = "rope-half-split"),
+        }
+    }
+
+    /// The cargo feature that links it.
+    pub const fn feature(self) -> &'static str {
+        match self {
+            Self::HalfSplit => "rope-half-split",
+            Self::None | Self::Interleaved => "rope-interleaved",
+        }
+    }
 }
 
 /// The function between the two halves of the feed-forward block.
@@ -51,6 +73,15 @@ impl Activation {
             2 => Self::Relu,
             _ => return None,
         })
+    }
+
+    /// The kernels' word for it.
+    pub const fn gate(self) -> Gate {
+        match self {
+            Self::Silu => Gate::Silu,
+            Self::Gelu => Gate::Gelu,
+            Self::Relu => Gate::Relu,
+        }
     }
 }
 
@@ -126,14 +157,38 @@ impl Config {
         !(self.tied_head && matches!(kind, TensorKind::OutputHead))
     }
 
+    /// The tensor that is number `index` in the directory, and its layer.
+    pub(crate) const fn tensor(&self, index: u32) -> Option<(TensorKind, u32)> {
+        let (mut left, mut rest) = (index, TensorKind::ALL.as_slice());
+        while let [kind, others @ ..] = rest {
+            if kind.per_layer() {
+                break;
+            }
+            if self.has(*kind) {
+                if left == 0 {
+                    return Some((*kind, 0));
+                }
+                left -= 1;
+            }
+            rest = others;
+        }
+        let (layer, at) = (left / Self::LAYER_TENSORS, left % Self::LAYER_TENSORS);
+        if layer >= self.n_layers {
+            return None;
+        }
+        match rest.split_at_checked(at as usize) {
+            Some((_, [kind, ..])) => Some((*kind, layer)),
+            _ => None,
+        }
+    }
+
+    /// Tensors of a layer.
+    const LAYER_TENSORS: u32 = 9;
+
     /// Every tensor a model of this shape has, with its layer, in directory order.
     pub fn tensors(&self) -> impl Iterator<Item = (TensorKind, u32)> + use<> {
         let config = *self;
-        let whole = TensorKind::ALL.into_iter().filter(move |kind| !kind.per_layer() && config.has(*kind));
-        let layers = (0..self.n_layers).flat_map(|layer| {
-            TensorKind::ALL.into_iter().filter(|kind| kind.per_layer()).map(move |kind| (kind, layer))
-        });
-        whole.map(|kind| (kind, 0)).chain(layers)
+        (0..).map_while(move |index| config.tensor(index))
     }
 
     /// Parameters of the model.
@@ -142,6 +197,15 @@ impl Config {
             let (rows, cols) = self.shape(kind);
             sum.saturating_add(rows as u64 * cols as u64)
         })
+    }
+
+    /// The first cargo feature that the shape needs and this build leaves out.
+    const fn left_out(&self) -> Option<&'static str> {
+        if !self.rope_pairs.is_linked() {
+            return Some(self.rope_pairs.feature());
+        }
+        let gate = self.activation.gate();
+        if gate.is_linked() { None } else { Some(gate.feature()) }
     }
 
     /// Whether the shape makes sense.
@@ -175,6 +239,9 @@ impl Config {
         }
         if self.rope_dim > self.head_dim || self.rope_dim & 1 == 1 {
             return Err(ConfigError::RopeDim { rope_dim: self.rope_dim, head_dim: self.head_dim });
+        }
+        if let Some(feature) = self.left_out() {
+            return Err(ConfigError::LeftOut { feature });
         }
         // Comparisons that NaN fails.
         if !(self.norm_eps >= 0.0 && self.norm_eps < 1.0) {
@@ -221,6 +288,11 @@ pub enum ConfigError {
         /// What it is.
         got: f32,
     },
+    /// The code for this shape is left out of this build.
+    LeftOut {
+        /// The cargo feature that links it.
+        feature: &'static str,
+    },
     /// A code this version does not know.
     Unknown {
         /// Which.
@@ -230,22 +302,41 @@ pub enum ConfigError {
     },
 }
 
+impl ConfigError {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        match *self {
+            Self::OutOfRange { field, got, max } => {
+                sink(field)?;
+                say(sink, " is {} and must be 1 to {}", &[got.into(), max.into()])
+            }
+            Self::Heads { n_heads, n_kv_heads } => say(
+                sink,
+                "{} query heads cannot be shared out over {} key/value heads",
+                &[n_heads.into(), n_kv_heads.into()],
+            ),
+            Self::RopeDim { rope_dim, head_dim } => say(
+                sink,
+                "rope_dim is {} and must be even and at most head_dim, {}",
+                &[rope_dim.into(), head_dim.into()],
+            ),
+            Self::NotANumber { field, got } => {
+                sink(field)?;
+                // As bits: formatting floats would cost a chip ten kilobytes.
+                say(sink, " has the f32 bits 0x{8}, which make no sense there", &[got.to_bits().into()])
+            }
+            Self::LeftOut { feature } => left_out(sink, feature),
+            Self::Unknown { field, got } => {
+                sink(field)?;
+                say(sink, " has the unknown code {}", &[got.into()])
+            }
+        }
+    }
+}
+
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::OutOfRange { field, got, max } => write!(f, "{field} is {got} and must be 1 to {max}"),
-            Self::Heads { n_heads, n_kv_heads } => {
-                write!(f, "{n_heads} query heads cannot be shared out over {n_kv_heads} key/value heads")
-            }
-            Self::RopeDim { rope_dim, head_dim } => {
-                write!(f, "rope_dim is {rope_dim} and must be even and at most head_dim, {head_dim}")
-            }
-            Self::NotANumber { field, got } => {
-                // As bits: formatting floats would cost a chip ten kilobytes.
-                write!(f, "{field} has the f32 bits {:#010x}, which make no sense there", got.to_bits())
-            }
-            Self::Unknown { field, got } => write!(f, "{field} has the unknown code {got}"),
-        }
+        self.say(&mut |text| f.write_str(text))
     }
 }
 

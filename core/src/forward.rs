@@ -5,7 +5,7 @@
 use core::num::NonZeroUsize;
 
 use pipsqueak_kernels::{
-    BLOCK, Gate, Input, Kernels, Linear, Matrix, NotFinite, Pairs, Query, Store, Tile,
+    BLOCK, Input, Kernels, Linear, Matrix, NotFinite, Pairs, Query, Store, Tile,
     linear::count_units,
     math::cos_sin,
     run_linears, scalar,
@@ -15,7 +15,7 @@ use pipsqueak_kernels::{
 
 use crate::{
     buffers::{ActBuffer, act_row, split3},
-    config::{Activation, Config, RopePairs},
+    config::{Config, RopePairs},
     fault::Fault,
     image::Layer,
     kv_cache::{KvCache, KvType},
@@ -193,11 +193,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
             }
             Stage::Gate => {
                 let [gate, up, _] = split3(buf.wide, [n * hidden, n * hidden, 0]);
-                let function = match config.activation {
-                    Activation::Silu => Gate::Silu,
-                    Activation::Gelu => Gate::Gelu,
-                    Activation::Relu => Gate::Relu,
-                };
+                let function = config.activation.gate();
                 let quantised = layer.w2.format().is_quantised();
                 let parts = (Rows::new(gate, hidden), Rows::new(up, hidden), buf.acts.rows(hidden));
                 let fault = Fault::new();
@@ -335,9 +331,10 @@ impl Rotate<'_> {
         let rope_dim = self.config.rope_dim as usize;
         let angles = part(self.angles, t * rope_dim, rope_dim);
         let pairs = match self.config.rope_pairs {
-            RopePairs::None => None,
-            RopePairs::Interleaved => Some(Pairs::Interleaved),
-            RopePairs::HalfSplit => Some(Pairs::HalfSplit),
+            RopePairs::Interleaved if RopePairs::Interleaved.is_linked() => Some(Pairs::Interleaved),
+            RopePairs::HalfSplit if RopePairs::HalfSplit.is_linked() => Some(Pairs::HalfSplit),
+            // What is left out has been refused.
+            _ => None,
         };
         if let Some(pairs) = pairs {
             for head in q.chunks_exact_mut(head_dim).chain(k.chunks_exact_mut(head_dim)) {
@@ -345,12 +342,12 @@ impl Rotate<'_> {
             }
         }
         if self.quantise {
-            let blocks = head_dim.div_ceil(BLOCK).max(1);
-            // Whole blocks, because the compiler sees that `blocks` is not 0 but not that `blocks * BLOCK` is not.
-            let query = query.as_chunks_mut::<BLOCK>().0.chunks_mut(blocks);
-            let rows = query.zip(scale.chunks_mut(blocks)).zip(sum.chunks_mut(blocks));
-            for (head, ((q, scale), sum)) in q.chunks_exact(head_dim).zip(rows) {
-                kernels.quantise(head, act_row((q.as_flattened_mut(), scale, sum)))?;
+            let blocks = head_dim.div_ceil(BLOCK);
+            // Counted, not zipped: zipped chunks keep a division by zero when optimised for size.
+            for (index, head) in q.chunks_exact(head_dim).enumerate() {
+                let at = index * blocks;
+                let q = part_mut(query, at * BLOCK, blocks * BLOCK);
+                kernels.quantise(head, act_row((q, part_mut(scale, at, blocks), part_mut(sum, at, blocks))))?;
             }
         }
         Ok(())

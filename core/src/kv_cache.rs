@@ -35,6 +35,35 @@ impl KvType {
             Self::I8 => "i8",
         }
     }
+
+    /// Whether this build has the code for caches of this type.
+    pub const fn is_linked(self) -> bool {
+        match self {
+            Self::F32 => cfg!(feature = "cache-f32"),
+            Self::F16 => cfg!(feature = "cache-f16"),
+            Self::I8 => cfg!(feature = "cache-i8"),
+        }
+    }
+
+    /// The cargo feature that links it.
+    pub const fn feature(self) -> &'static str {
+        match self {
+            Self::F32 => "cache-f32",
+            Self::F16 => "cache-f16",
+            Self::I8 => "cache-i8",
+        }
+    }
+
+    /// This type, among those that are linked: what tells the compiler which code to drop.
+    #[inline(always)]
+    const fn narrowed(self) -> Self {
+        match (Self::F32.is_linked(), Self::F16.is_linked(), Self::I8.is_linked()) {
+            (true, false, false) => Self::F32,
+            (false, true, false) => Self::F16,
+            (false, false, true) => Self::I8,
+            _ => self,
+        }
+    }
 }
 
 /// Heads of an int8 cache that share a scale: as many as fill a block, at least one.
@@ -105,7 +134,7 @@ impl<'a> KvCache<'a> {
         let len = layers.saturating_mul(layer_len(config, context));
         let scales = layers.saturating_mul(groups(config)).saturating_mul(context);
         let mut half = || {
-            Ok(match kv {
+            Ok(match kv.narrowed() {
                 KvType::F32 => Values::F32(carver.take(len)?),
                 KvType::F16 => Values::F16(carver.take(len)?),
                 KvType::I8 => Values::I8 { q: carver.take(len)?, scale: carver.take(scales)? },
@@ -124,7 +153,7 @@ impl<'a> KvCache<'a> {
     }
 
     pub(crate) const fn kv(&self) -> KvType {
-        self.kv
+        self.kv.narrowed()
     }
 
     /// Units of [`Self::store`]: groups of heads.
@@ -158,7 +187,7 @@ impl<'a> KvCache<'a> {
         let fault = Fault::new();
         for (cache, rows) in [(&mut self.keys, k), (&mut self.values, v)] {
             match cache {
-                Values::F32(data) => {
+                Values::F32(data) if KvType::F32.is_linked() => {
                     let layer = part_mut(data, layer * len, len);
                     share(team, first, count, Rows::new(layer, width), |group, out| {
                         shape.each(rows, group, out, |x, out| {
@@ -168,13 +197,13 @@ impl<'a> KvCache<'a> {
                         });
                     });
                 }
-                Values::F16(data) => {
+                Values::F16(data) if KvType::F16.is_linked() => {
                     let layer = part_mut(data, layer * len, len);
                     share(team, first, count, Rows::new(layer, width), |group, out| {
                         shape.each(rows, group, out, |x, out| fault.note(kernels.store_f16(x, out)));
                     });
                 }
-                Values::I8 { q, scale } => {
+                Values::I8 { q, scale } if KvType::I8.is_linked() => {
                     let q = part_mut(q, layer * len, len);
                     let scale = part_mut(scale, layer * groups * self.context, groups * self.context);
                     let rows_of = (Rows::new(q, width), Rows::new(scale, self.context));
@@ -182,6 +211,8 @@ impl<'a> KvCache<'a> {
                         fault.note(shape.store_i8(kernels, rows, group, q, scale));
                     });
                 }
+                // What is left out has been refused.
+                _ => {}
             }
         }
         fault.result()
@@ -201,13 +232,14 @@ impl<'a> KvCache<'a> {
         let start = ((layer * self.n_kv_heads + head) * self.context + from) * self.head_dim;
         let count = len * self.head_dim;
         match data {
-            Values::F32(data) => CacheRows::F32(part(data, start, count)),
-            Values::F16(data) => CacheRows::F16(part(data, start, count)),
-            Values::I8 { q, scale } => {
+            Values::F32(data) if KvType::F32.is_linked() => CacheRows::F32(part(data, start, count)),
+            Values::F16(data) if KvType::F16.is_linked() => CacheRows::F16(part(data, start, count)),
+            Values::I8 { q, scale } if KvType::I8.is_linked() => {
                 let group = head.checked_div(self.heads_per_group).unwrap_or(0);
                 let at = (layer * self.groups + group) * self.context + from;
                 CacheRows::I8 { q: part(q, start, count), scale: part(scale, at, len) }
             }
+            _ => CacheRows::I8 { q: &[], scale: &[] },
         }
     }
 }

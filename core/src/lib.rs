@@ -49,6 +49,16 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+/// `?` for functions that the compiler runs too.
+macro_rules! tri {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(error) => return Err(error),
+        }
+    };
+}
+
 mod buffers;
 pub mod classifier;
 pub mod compile_time;

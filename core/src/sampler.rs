@@ -48,7 +48,13 @@ pub struct Sampler {
 impl Sampler {
     /// A sampler that has seen no tokens.
     pub const fn new(settings: Sampling) -> Self {
-        Self { settings, recent: [u32::MAX; RECENT], seen: 0 }
+        Self { settings, recent: [0; RECENT], seen: 0 }
+    }
+
+    /// Begins anew, with these settings and no tokens seen: for a sampler that has a place of its own.
+    pub const fn reset(&mut self, settings: Sampling) {
+        self.settings = settings;
+        self.seen = 0;
     }
 
     /// The settings.
@@ -179,7 +185,8 @@ pub fn uniform(seed: u64, index: u64) -> f32 {
     z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^= z >> 31;
-    (z >> 40) as f32 * (1.0 / 16_777_216.0)
+    // Through u32, which every FPU converts; a chip of 32 bits links a function for u64.
+    (z >> 40) as u32 as f32 * (1.0 / 16_777_216.0)
 }
 
 /// A max-heap of ids over their logits; popped ids gather at the end of the slice, in order from the back.
@@ -258,7 +265,12 @@ impl<'l, 'o> Heap<'l, 'o> {
 
     /// The first `count` popped ids, most likely first.
     fn into_sorted(self, count: usize) -> &'o [u32] {
-        self.ids.reverse();
+        // Not `reverse`, in which a panic stays when optimised for size.
+        let mut rest = &mut *self.ids;
+        while let [first, middle @ .., last] = rest {
+            core::mem::swap(first, last);
+            rest = middle;
+        }
         self.ids.get(..count).unwrap_or(&[])
     }
 }
@@ -345,6 +357,10 @@ mod tests {
         sampler.accept(1);
         sampler.accept(1);
         let mut logits = [1.0, 3.0, -1.0];
+        assert_eq!(sampler.sample(&mut logits, &mut [0; 3], 0), 1);
+        assert_eq!(logits, [1.0, 1.5, -1.0]);
+        // What was seen before a new beginning is forgotten.
+        sampler.reset(Sampling { repeat_penalty: 2.0, ..Sampling::GREEDY });
         assert_eq!(sampler.sample(&mut logits, &mut [0; 3], 0), 1);
         assert_eq!(logits, [1.0, 1.5, -1.0]);
     }

@@ -2,7 +2,12 @@
 
 use core::fmt;
 
-use pipsqueak_kernels::{ArenaTooSmall, Kernels, arena::Line, team::Team};
+use pipsqueak_kernels::{
+    ArenaTooSmall, Kernels,
+    arena::Line,
+    team::Team,
+    words::{Sink, left_out, say},
+};
 
 use crate::{
     buffers::Buffers,
@@ -59,26 +64,53 @@ pub enum SessionError {
     },
     /// No logits to sample from: none were asked for, or nothing was fed yet.
     NoLogits,
+    /// The code for the plan's cache is left out of this build.
+    LeftOut {
+        /// The cargo feature that links it.
+        feature: &'static str,
+    },
+}
+
+impl SessionError {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        match *self {
+            Self::Scratch(error) => {
+                sink("scratch ")?;
+                error.say(sink)
+            }
+            Self::Kv(error) => {
+                sink("KV ")?;
+                error.say(sink)
+            }
+            Self::WrongPlan => sink("the memory plan is for another model, or asks for zero of something"),
+            Self::ImageChanged => sink("the image changed while it was in use"),
+            Self::ContextFull { context, used, asked } => say(
+                sink,
+                "{} tokens do not fit the context of {}, of which {} are in use",
+                &[asked as u64, context as u64, used as u64],
+            ),
+            Self::Token { id, vocab_size } => {
+                say(sink, "token {} is not in the vocabulary of {}", &[id.into(), vocab_size.into()])
+            }
+            Self::Busy => sink("a batch is still being worked on"),
+            Self::Logits { kept, asked } => {
+                say(sink, "logits of {} tokens asked for, the plan keeps {}", &[asked as u64, kept as u64])
+            }
+            Self::NotFinite { stage, layer } => {
+                say(sink, "NaN or infinity in layer {}, stage ", &[layer.into()])?;
+                sink(stage.name())?;
+                sink(": the weights are damaged or overflow")
+            }
+            Self::NoLogits => sink("no logits to sample from"),
+            Self::LeftOut { feature } => left_out(sink, feature),
+        }
+    }
 }
 
 impl fmt::Display for SessionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Scratch(error) => write!(f, "scratch {error}"),
-            Self::Kv(error) => write!(f, "KV {error}"),
-            Self::WrongPlan => f.write_str("the memory plan is for another model, or asks for zero of something"),
-            Self::ImageChanged => f.write_str("the image changed while it was in use"),
-            Self::ContextFull { context, used, asked } => {
-                write!(f, "{asked} tokens do not fit the context of {context}, of which {used} are in use")
-            }
-            Self::Token { id, vocab_size } => write!(f, "token {id} is not in the vocabulary of {vocab_size}"),
-            Self::Busy => f.write_str("a batch is still being worked on"),
-            Self::Logits { kept, asked } => write!(f, "logits of {asked} tokens asked for, the plan keeps {kept}"),
-            Self::NotFinite { stage, layer } => {
-                write!(f, "NaN or infinity in layer {layer}, stage {stage:?}: the weights are damaged or overflow")
-            }
-            Self::NoLogits => f.write_str("no logits to sample from"),
-        }
+        self.say(&mut |text| f.write_str(text))
     }
 }
 
@@ -160,6 +192,9 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
         let zero = o.context == 0 || o.batch == 0 || o.logits == 0 || o.threads == 0;
         if zero || Plan::new(config, o) != *plan {
             return Err(SessionError::WrongPlan);
+        }
+        if !o.kv.is_linked() {
+            return Err(SessionError::LeftOut { feature: o.kv.feature() });
         }
         let too_small = |need, got: usize| ArenaTooSmall { need, got: got.saturating_mul(Line::BYTES) };
         if scratch.len() < plan.scratch_lines() {

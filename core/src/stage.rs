@@ -39,6 +39,30 @@ pub enum Stage {
     Check,
 }
 
+impl Stage {
+    /// Its name as written here.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Embed => "Embed",
+            Self::Angles => "Angles",
+            Self::AttNorm => "AttNorm",
+            Self::Qkv => "Qkv",
+            Self::Rotate => "Rotate",
+            Self::Store => "Store",
+            Self::Attend => "Attend",
+            Self::AttQuantise => "AttQuantise",
+            Self::AttOut => "AttOut",
+            Self::FfnNorm => "FfnNorm",
+            Self::GateUp => "GateUp",
+            Self::Gate => "Gate",
+            Self::Down => "Down",
+            Self::FinalNorm => "FinalNorm",
+            Self::Head => "Head",
+            Self::Check => "Check",
+        }
+    }
+}
+
 /// A position in the forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -59,8 +59,15 @@ impl TensorKind {
     }
 
     /// The kind with this number.
-    pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| *kind as u8 == code)
+    pub const fn from_code(code: u8) -> Option<Self> {
+        let mut rest = Self::ALL.as_slice();
+        while let [kind, others @ ..] = rest {
+            if *kind as u8 == code {
+                return Some(*kind);
+            }
+            rest = others;
+        }
+        None
     }
 
     /// The field's short name for it.

@@ -62,16 +62,23 @@ impl<'a> Carver<'a> {
 
     /// The next `len` elements, zeroed.
     pub fn take<T: Plain>(&mut self, len: usize) -> Result<&'a mut [T], ArenaTooSmall> {
-        let got = self.total.saturating_mul(Line::BYTES);
-        let used = self.total.saturating_sub(self.rest.len()).saturating_mul(Line::BYTES);
-        let too_small = ArenaTooSmall { need: used.saturating_add(len.saturating_mul(size_of::<T>())), got };
-        let lines = lines_for::<T>(len).ok_or(too_small)?;
-        let (piece, rest) = core::mem::take(&mut self.rest).split_at_mut_checked(lines).ok_or(too_small)?;
-        self.rest = rest;
-        piece.fill(Line::ZERO);
-        // SAFETY: `piece` is `lines * 64 >= len * size_of::<T>()` writable bytes that nobody else borrows for 'a, aligned
+        let piece = self.take_bytes(len.saturating_mul(size_of::<T>()))?;
+        // SAFETY: `piece` is `len * size_of::<T>()` or more (no arena has `usize::MAX`) writable bytes that nobody else borrows for 'a, aligned
         // to 64, and `Plain` promises that the zeros in it (and any other bits) are values of `T`.
         Ok(unsafe { core::slice::from_raw_parts_mut(piece.as_mut_ptr().cast::<T>(), len) })
+    }
+
+    /// The next lines with room for `bytes` bytes, zeroed. One function for all types.
+    #[inline(never)]
+    fn take_bytes(&mut self, bytes: usize) -> Result<&'a mut [Line], ArenaTooSmall> {
+        let got = self.total.saturating_mul(Line::BYTES);
+        let used = self.total.saturating_sub(self.rest.len()).saturating_mul(Line::BYTES);
+        let too_small = ArenaTooSmall { need: used.saturating_add(bytes), got };
+        let (piece, rest) =
+            core::mem::take(&mut self.rest).split_at_mut_checked(Line::count(bytes)).ok_or(too_small)?;
+        self.rest = rest;
+        piece.fill(Line::ZERO);
+        Ok(piece)
     }
 }
 

@@ -2,16 +2,26 @@
 
 use core::fmt;
 
-use crate::{Format, Panel};
+use crate::{
+    Format, Panel,
+    words::{Sink, left_out, say},
+};
 
 /// An activation, a score or a weight is NaN or infinite, so no result would mean anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct NotFinite;
 
+impl NotFinite {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        sink("a value is NaN or infinite")
+    }
+}
+
 impl fmt::Display for NotFinite {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value is NaN or infinite")
+        self.say(&mut |text| f.write_str(text))
     }
 }
 
@@ -47,18 +57,36 @@ pub enum LayoutError {
         /// The panel asked for.
         panel: Panel,
     },
+    /// The code for this format or panel is left out of this build.
+    LeftOut {
+        /// The cargo feature that links it.
+        feature: &'static str,
+    },
+}
+
+impl LayoutError {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        match *self {
+            Self::Size { need, got } => say(sink, "matrix needs {} bytes, got {}", &[need as u64, got as u64]),
+            Self::TooLarge { rows, cols } => {
+                say(sink, "a matrix of {} x {} does not fit the address space", &[rows as u64, cols as u64])
+            }
+            Self::Alignment { need } => say(sink, "matrix is not aligned to {} bytes", &[need as u64]),
+            Self::Panel { format, panel } => {
+                sink("format ")?;
+                sink(format.name())?;
+                sink(" has no panel ")?;
+                sink(panel.name())
+            }
+            Self::LeftOut { feature } => left_out(sink, feature),
+        }
+    }
 }
 
 impl fmt::Display for LayoutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Size { need, got } => write!(f, "matrix needs {need} bytes, got {got}"),
-            Self::TooLarge { rows, cols } => write!(f, "a matrix of {rows} x {cols} does not fit the address space"),
-            Self::Alignment { need } => write!(f, "matrix is not aligned to {need} bytes"),
-            Self::Panel { format, panel } => {
-                write!(f, "format {} has no panel {}", format.name(), panel.name())
-            }
-        }
+        self.say(&mut |text| f.write_str(text))
     }
 }
 
@@ -74,9 +102,16 @@ pub struct ArenaTooSmall {
     pub got: usize,
 }
 
+impl ArenaTooSmall {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        say(sink, "arena has {} bytes and needs {}", &[self.got as u64, self.need as u64])
+    }
+}
+
 impl fmt::Display for ArenaTooSmall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "arena has {} bytes and needs {}", self.got, self.need)
+        self.say(&mut |text| f.write_str(text))
     }
 }
 

@@ -2,7 +2,9 @@
 //! and with flush-to-zero units.
 
 /// The `f32` with the value of an IEEE half. NaN stays NaN.
-#[inline]
+// Where kernels convert by an instruction, the rest is not worth the bytes of more copies.
+#[cfg_attr(not(all(target_arch = "arm", feature = "dsp")), inline)]
+#[cfg_attr(all(target_arch = "arm", feature = "dsp"), inline(never))]
 pub const fn f16_to_f32(half: u16) -> f32 {
     let sign = (half as u32 & 0x8000) << 16;
     let magnitude = half as u32 & 0x7fff;

@@ -23,6 +23,7 @@ pub mod float16;
 mod format;
 mod kernels;
 pub mod linear;
+mod linked;
 pub mod math;
 mod matrix;
 pub mod quantise;
@@ -32,6 +33,7 @@ pub mod slice;
 pub mod team;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod words;
 
 #[cfg(all(target_arch = "arm", feature = "dsp"))]
 pub use arch::cortex_m::Dsp;

@@ -4,6 +4,7 @@ use crate::{
     BLOCK, Format, LayoutError, Panel,
     arena::{Line, cast},
     float16::{bf16_to_f32, f16_to_f32},
+    linked::FLOAT_WEIGHTS,
     slice::{copy, part},
 };
 
@@ -25,12 +26,22 @@ impl Block {
 
     /// The values: `d * q` (Q8), `d * (q - 8)` (Q4) or `d * q + m` (Q4M).
     pub fn dequantise(&self, format: Format) -> [f32; BLOCK] {
-        let [d, m] = self.scales.map(f16_to_f32);
-        self.codes.map(|code| match format {
-            Format::Q8 => d * code.cast_signed() as f32,
-            Format::Q4 => d * (code as i32 - 8) as f32,
-            _ => d * code as f32 + m,
-        })
+        let mut out = [0.0; BLOCK];
+        self.write(format, &mut out);
+        out
+    }
+
+    /// As many of the values as `out` has room for.
+    fn write(&self, format: Format, out: &mut [f32]) {
+        let [d, m] = self.scales;
+        let (d, m) = (f16_to_f32(d), if matches!(format, Format::Q4M) { f16_to_f32(m) } else { 0.0 });
+        for (out, code) in out.iter_mut().zip(self.codes) {
+            *out = match format {
+                Format::Q8 => d * code.cast_signed() as f32,
+                Format::Q4 => d * (code as i32 - 8) as f32,
+                _ => d * code as f32 + m,
+            };
+        }
     }
 }
 
@@ -96,16 +107,36 @@ pub struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// A view of `bytes`, which must be exactly [`matrix_bytes`] long and start on a line of 64.
-    pub fn new(format: Format, panel: Panel, rows: usize, cols: usize, bytes: &'a [u8]) -> Result<Self, LayoutError> {
+    /// Whether a matrix may have this format, panel and shape, and `len` bytes: [`Self::new`] but for the bytes' address.
+    pub const fn check(format: Format, panel: Panel, rows: usize, cols: usize, len: usize) -> Result<(), LayoutError> {
+        match Self::layout(format, panel, rows, cols, len) {
+            Ok(_) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    const fn layout(format: Format, panel: Panel, rows: usize, cols: usize, len: usize) -> Result<Layout, LayoutError> {
         if !format.is_quantised() && !matches!(panel, Panel::R1) {
             return Err(LayoutError::Panel { format, panel });
         }
-        let layout = layout(format, panel, rows, cols).ok_or(LayoutError::TooLarge { rows, cols })?;
-        let size = LayoutError::Size { need: layout.total, got: bytes.len() };
-        if bytes.len() != layout.total {
-            return Err(size);
+        // F32 has vectors too, which are read in any build; a matrix of it is for the model's reader to refuse.
+        if !format.is_linked() && !matches!(format, Format::F32) {
+            return Err(LayoutError::LeftOut { feature: format.feature() });
         }
+        if format.is_quantised() && !panel.is_linked() {
+            return Err(LayoutError::LeftOut { feature: panel.feature() });
+        }
+        match layout(format, panel, rows, cols) {
+            None => Err(LayoutError::TooLarge { rows, cols }),
+            Some(layout) if layout.total != len => Err(LayoutError::Size { need: layout.total, got: len }),
+            Some(layout) => Ok(layout),
+        }
+    }
+
+    /// A view of `bytes`, which must be exactly [`matrix_bytes`] long and start on a line of 64.
+    pub fn new(format: Format, panel: Panel, rows: usize, cols: usize, bytes: &'a [u8]) -> Result<Self, LayoutError> {
+        let layout = Self::layout(format, panel, rows, cols, bytes.len())?;
+        let size = LayoutError::Size { need: layout.total, got: bytes.len() };
         let alignment = LayoutError::Alignment { need: Line::BYTES };
         if bytes.as_ptr().addr() & (Line::BYTES - 1) != 0 {
             return Err(alignment);
@@ -115,13 +146,15 @@ impl<'a> Matrix<'a> {
     }
 
     /// Number format.
+    #[inline(always)]
     pub const fn format(&self) -> Format {
-        self.format
+        self.format.narrowed()
     }
 
     /// How rows are interleaved.
+    #[inline(always)]
     pub const fn panel(&self) -> Panel {
-        self.panel
+        if self.format().is_quantised() { self.panel.narrowed() } else { Panel::R1 }
     }
 
     /// Outputs.
@@ -146,7 +179,7 @@ impl<'a> Matrix<'a> {
 
     /// Rows of one unit of work.
     pub const fn unit_rows(&self) -> usize {
-        if self.format.is_quantised() { self.panel.rows() } else { FLOAT_UNIT }
+        if self.format().is_quantised() { self.panel().rows() } else { FLOAT_UNIT }
     }
 
     /// Bytes read by one pass over the matrix.
@@ -158,14 +191,14 @@ impl<'a> Matrix<'a> {
     /// is no such panel.
     #[inline]
     pub fn panel_scales(&self, p: usize) -> &'a [u16] {
-        let len = self.blocks().saturating_mul(self.panel.rows()).saturating_mul(self.format.block_scales());
+        let len = self.blocks().saturating_mul(self.panel().rows()).saturating_mul(self.format().block_scales());
         part(self.scales, p.saturating_mul(len), len)
     }
 
     /// Payload of panel `p`, as [`Panel`] describes it. Empty for float formats and when there is no such panel.
     #[inline]
     pub fn panel_payload(&self, p: usize) -> &'a [u8] {
-        let len = self.blocks().saturating_mul(self.panel.rows()).saturating_mul(self.format.block_payload());
+        let len = self.blocks().saturating_mul(self.panel().rows()).saturating_mul(self.format().block_payload());
         part(self.payload, p.saturating_mul(len), len)
     }
 
@@ -173,15 +206,15 @@ impl<'a> Matrix<'a> {
     #[cfg(any(feature = "dsp", feature = "helium"))]
     #[allow(dead_code, reason = "for kernel sets that not every architecture has")]
     pub(crate) fn panels_from(&self, p: usize) -> (&'a [u16], &'a [u8]) {
-        let blocks = p.saturating_mul(self.blocks()).saturating_mul(self.panel.rows());
-        let scales = self.scales.get(blocks.saturating_mul(self.format.block_scales())..).unwrap_or(&[]);
-        (scales, self.payload.get(blocks.saturating_mul(self.format.block_payload())..).unwrap_or(&[]))
+        let blocks = p.saturating_mul(self.blocks()).saturating_mul(self.panel().rows());
+        let scales = self.scales.get(blocks.saturating_mul(self.format().block_scales())..).unwrap_or(&[]);
+        (scales, self.payload.get(blocks.saturating_mul(self.format().block_payload())..).unwrap_or(&[]))
     }
 
     /// The elements of row `row` of an F32 matrix; empty for other formats and rows.
     #[inline]
     pub fn row_f32(&self, row: usize) -> &'a [f32] {
-        if !matches!(self.format, Format::F32) {
+        if !matches!(self.format(), Format::F32) {
             return &[];
         }
         cast(self.row_bytes(row)).unwrap_or(&[])
@@ -190,7 +223,7 @@ impl<'a> Matrix<'a> {
     /// The bits of row `row` of an F16 or BF16 matrix; empty for other formats and rows.
     #[inline]
     pub fn row_16(&self, row: usize) -> &'a [u16] {
-        if !matches!(self.format, Format::F16 | Format::BF16) {
+        if !matches!(self.format(), Format::F16 | Format::BF16) {
             return &[];
         }
         cast(self.row_bytes(row)).unwrap_or(&[])
@@ -200,39 +233,40 @@ impl<'a> Matrix<'a> {
         if row >= self.rows {
             return &[];
         }
-        let len = self.cols.saturating_mul(self.format.element_bytes());
+        let len = self.cols.saturating_mul(self.format().element_bytes());
         part(self.payload, row.saturating_mul(len), len)
     }
 
     /// The block `block` of row `row`; `None` outside the matrix or for float formats.
     pub fn block(&self, row: usize, block: usize) -> Option<Block> {
-        if !self.format.is_quantised() || row >= self.rows || block >= self.blocks() {
+        let (format, panel) = (self.format(), self.panel());
+        if !format.is_quantised() || row >= self.rows || block >= self.blocks() {
             return None;
         }
-        let r_count = self.panel.rows();
+        let r_count = panel.rows();
         let shift = r_count.trailing_zeros();
         let (p, r) = (row >> shift, row & (r_count - 1));
         let scales = self.panel_scales(p);
-        let at = block * r_count * self.format.block_scales() + r;
-        let mut out = Block::zero(self.format);
+        let at = block * r_count * format.block_scales() + r;
+        let mut out = Block::zero(format);
         let [d, m] = &mut out.scales;
         *d = *scales.get(at)?;
-        if matches!(self.format, Format::Q4M) {
+        if matches!(format, Format::Q4M) {
             *m = *scales.get(at + r_count)?;
         }
-        let len = r_count * self.format.block_payload();
+        let len = r_count * format.block_payload();
         let payload = part(self.panel_payload(p), block * len, len);
-        if !self.panel.is_stepped() {
-            let mask = code_mask(self.format);
+        if !panel.is_stepped() {
+            let mask = code_mask(format);
             for (i, code) in out.codes.iter_mut().enumerate() {
-                let place = self.panel.place(self.format, r, i);
+                let place = panel.place(format, r, i);
                 *code = (payload.get(place.byte)? >> place.shift ^ place.flip) & mask;
             }
             return Some(out);
         }
         // Every chunk of 4 x R bytes holds one k-step; the row's four bytes lie at 4 r.
         let steps = payload.as_chunks::<4>().0.iter().skip(r).step_by(r_count);
-        if matches!(self.format, Format::Q8) {
+        if matches!(format, Format::Q8) {
             for (codes, bytes) in out.codes.as_chunks_mut::<4>().0.iter_mut().zip(steps) {
                 *codes = *bytes;
             }
@@ -253,14 +287,14 @@ impl<'a> Matrix<'a> {
         if row >= self.rows || out.len() != self.cols {
             return false;
         }
-        match self.format {
-            Format::F32 => copy(out, self.row_f32(row)),
-            Format::F16 => convert(out, self.row_16(row), f16_to_f32),
-            Format::BF16 => convert(out, self.row_16(row), bf16_to_f32),
+        match self.format() {
+            Format::F32 if FLOAT_WEIGHTS => copy(out, self.row_f32(row)),
+            Format::F16 if FLOAT_WEIGHTS => convert(out, self.row_16(row), f16_to_f32),
+            Format::BF16 if FLOAT_WEIGHTS => convert(out, self.row_16(row), bf16_to_f32),
             _ => {
                 for (index, out) in out.chunks_mut(BLOCK).enumerate() {
                     let Some(block) = self.block(row, index) else { return false };
-                    copy(out, &block.dequantise(self.format));
+                    block.write(self.format(), out);
                 }
             }
         }

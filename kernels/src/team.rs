@@ -6,7 +6,7 @@
 
 use core::marker::PhantomData;
 
-#[cfg(target_has_atomic = "32")]
+#[cfg(all(target_has_atomic = "32", feature = "team"))]
 mod shared {
     use core::{
         cell::UnsafeCell,
@@ -181,11 +181,11 @@ mod shared {
     }
 }
 
-#[cfg(not(target_has_atomic = "32"))]
+#[cfg(not(all(target_has_atomic = "32", feature = "team")))]
 mod shared {
     use core::marker::PhantomData;
 
-    /// A team of one: this target has no compare-and-swap.
+    /// A team of one: this target has no compare-and-swap, or the feature `team` is left out.
     pub struct Team<'h>(PhantomData<&'h ()>);
 
     impl<'h> Team<'h> {
@@ -200,7 +200,8 @@ mod shared {
         }
 
         /// Runs `job(0) .. job(n - 1)` in order.
-        pub fn run(&self, n: usize, job: &(dyn Fn(usize) + Sync)) {
+        #[inline]
+        pub fn run(&self, n: usize, job: &(impl Fn(usize) + Sync)) {
             (0..n).for_each(job);
         }
     }
@@ -348,7 +349,7 @@ pub fn share<P: Parts>(team: &Team<'_>, first: usize, n: usize, parts: P, job: i
     });
 }
 
-#[cfg(all(test, target_has_atomic = "32"))]
+#[cfg(all(test, target_has_atomic = "32", feature = "team"))]
 mod tests {
     extern crate std;
     use std::{sync::atomic::AtomicUsize, sync::atomic::Ordering, thread, vec};

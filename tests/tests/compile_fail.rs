@@ -32,6 +32,8 @@ fn what_fits_compiles_and_what_does_not_says_by_how_much() {
         ("short-kv", "the KV arena has 64000 bytes of 69632: short by 5632 bytes"),
         ("long-context", "the model has been trained for 1 to 512 positions, not 1024"),
         ("no-model", "not a packed model: `pipsqueak pack` makes one"),
+        ("float-cache", "the model needs the feature cache-f16, which is left out"),
+        ("damaged-model", "the image is damaged: a section's checksum is wrong"),
     ] {
         let (compiles, said) = check(feature);
         assert!(!compiles, "{feature} compiled");

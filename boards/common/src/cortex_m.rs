@@ -32,6 +32,13 @@ pub fn interrupt_every(ticks: u32) {
     syst.enable_counter();
 }
 
+/// Handles an interrupt that nobody has enabled: it stays here.
+pub fn unexpected() -> ! {
+    loop {
+        core::hint::spin_loop();
+    }
+}
+
 impl Clock for SysTick {
     fn now(&mut self) -> u64 {
         self.0.nanoseconds(SYST::get_current().wrapping_neg() & MASK)

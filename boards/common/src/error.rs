@@ -5,9 +5,13 @@ use core::fmt;
 use pipsqueak::{
     ImageError, SessionError, TensorKind,
     classifier::{ClassifierError, ClassifyError},
-    kernels::Panel,
-    tokenizer::{DecodeError, EncodeError},
+    kernels::{
+        Panel,
+        words::{Sink, say},
+    },
 };
+
+use crate::{story::TellError, words::Say};
 
 /// Why a demo ended early.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,25 +19,12 @@ use pipsqueak::{
 pub enum Error {
     /// The model was refused.
     Image(ImageError),
-    /// The session could not begin or go on.
-    Session(SessionError),
-    /// The prompt could not be made tokens.
-    Encode(EncodeError),
-    /// A token could not be made text.
-    Decode(DecodeError),
+    /// The storyteller had to stop.
+    Tell(TellError),
     /// The classifier was refused.
     Classifier(ClassifierError),
     /// A picture could not be read.
     Classify(ClassifyError),
-    /// The prompt is longer than the demo has memory for.
-    Prompt {
-        /// Its bytes.
-        got: usize,
-        /// The most that are taken.
-        max: usize,
-    },
-    /// The model only takes token ids.
-    NoVocabulary,
     /// The model carries no golden vector.
     NoGolden,
     /// Packed for other kernels than this program has: they would read it slowly or not at all.
@@ -70,38 +61,51 @@ pub enum Error {
     },
 }
 
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Image(error) => error.fmt(f),
-            Self::Session(error) => error.fmt(f),
-            Self::Encode(error) => error.fmt(f),
-            Self::Decode(error) => error.fmt(f),
-            Self::Classifier(error) => error.fmt(f),
-            Self::Classify(error) => error.fmt(f),
-            Self::Prompt { got, max } => write!(f, "the prompt has {got} bytes, at most {max} are taken"),
-            Self::NoVocabulary => f.write_str("the model has no vocabulary: it only takes token ids"),
-            Self::NoGolden => f.write_str("the model carries no golden vector"),
+impl Say for Error {
+    fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        match *self {
+            Self::Image(error) => error.say(sink),
+            Self::Tell(error) => error.say(sink),
+            Self::Classifier(error) => error.say(sink),
+            Self::Classify(error) => error.say(sink),
+            Self::NoGolden => sink("the model carries no golden vector"),
             Self::Foreign { kind, got, need } => {
-                let (kind, got, need) = (kind.name(), got.name(), need.name());
-                write!(f, "packed for other kernels: {kind} is in panel {got}, this board reads {need}; ")?;
-                f.write_str("see `pipsqueak pack --for`")
+                sink("packed for other kernels: ")?;
+                sink(kind.name())?;
+                sink(" is in panel ")?;
+                sink(got.name())?;
+                sink(", this board reads ")?;
+                sink(need.name())?;
+                sink("; see `pipsqueak pack --for`")
             }
             Self::Memory { need, got } => {
-                let short = need.saturating_sub(*got);
-                write!(f, "the model needs {need} bytes of RAM, {got} are set aside: short by {short}")
+                let text = "the model needs {} bytes of RAM, {} are set aside: short by {}";
+                say(sink, text, &[need, got, need.saturating_sub(got)].map(|bytes| bytes as u64))
             }
             Self::Golden { layer, expected, got } => {
-                write!(f, "this board computes wrongly: layer {layer} is the first that differs, ")?;
-                write!(f, "checksum {got:#010x}, expected {expected:#010x}")
+                let text =
+                    "this board computes wrongly: layer {} is the first that differs, checksum 0x{8}, expected 0x{8}";
+                say(sink, text, &[layer as u64, got.into(), expected.into()])
             }
-            Self::Taken => f.write_str("the arenas are in use"),
-            Self::Tests { failed } => write!(f, "{failed} tests failed"),
+            Self::Taken => sink("the arenas are in use"),
+            Self::Tests { failed } => say(sink, "{} tests failed", &[failed as u64]),
         }
     }
 }
 
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.say(&mut |text| f.write_str(text))
+    }
+}
+
 impl core::error::Error for Error {}
+
+impl From<SessionError> for Error {
+    fn from(error: SessionError) -> Self {
+        Self::Tell(error.into())
+    }
+}
 
 macro_rules! from {
     ($($variant:ident: $error:ty,)*) => {$(
@@ -115,9 +119,7 @@ macro_rules! from {
 
 from! {
     Image: ImageError,
-    Session: SessionError,
-    Encode: EncodeError,
-    Decode: DecodeError,
+    Tell: TellError,
     Classifier: ClassifierError,
     Classify: ClassifyError,
 }

@@ -21,11 +21,14 @@ pub mod selftest;
 pub mod settings;
 pub mod stack;
 pub mod story;
+pub mod words;
 
 #[cfg(target_arch = "aarch64")]
 pub mod aarch64;
 #[cfg(feature = "cortex-m")]
 pub mod cortex_m;
+#[cfg(feature = "cortex-m")]
+mod mem;
 #[cfg(feature = "riscv")]
 pub mod riscv;
 #[cfg(feature = "semihosting")]
@@ -38,6 +41,8 @@ pub use console::Console;
 pub use error::Error;
 pub use pipsqueak_kernels as kernels;
 pub use region::Region;
+pub use story::TellError;
+pub use words::Say;
 
 /// A board under a demo: something to talk through and something to count with.
 #[derive(Debug)]
@@ -49,12 +54,13 @@ pub struct Board<C, T> {
 }
 
 /// Runs a demo, says how it ended, and leaves; what a board's `entry!` calls.
-pub fn run<C: Console, T: Clock>(mut board: Board<C, T>, demo: fn(&mut Board<C, T>) -> Result<(), Error>) -> ! {
+pub fn run<C: Console, T: Clock, E: Say>(mut board: Board<C, T>, demo: fn(&mut Board<C, T>) -> Result<(), E>) -> ! {
     stack::paint();
     let result = demo(&mut board);
     if let Err(error) = &result {
         log!("{}", error);
-        let _ = writeln!(board.console, "error: {error}");
+        let mut sink = |text: &str| board.console.write_str(text);
+        let _ = sink("error: ").and_then(|()| error.say(&mut sink)).and_then(|()| sink("\n"));
     }
     board.console.exit(result.is_ok())
 }

@@ -2,7 +2,10 @@
 
 use core::fmt::Write;
 
-use crate::stack;
+use crate::{
+    stack,
+    words::{divided, say},
+};
 
 /// What was counted. Instructions are an emulator's; on silicon they are nanoseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,7 +28,7 @@ pub struct Report {
 impl Report {
     /// Instructions a token of the answer.
     pub fn per_token(&self) -> u64 {
-        self.answer.checked_div(self.tokens as u64).unwrap_or(0)
+        if self.tokens == 0 { 0 } else { divided(self.answer, self.tokens as u32).0 }
     }
 
     /// Writes the lines.
@@ -46,5 +49,6 @@ impl Report {
 
 /// Writes one line.
 pub fn stat(out: &mut impl Write, name: &str, value: u64) {
-    let _ = writeln!(out, "stat {name} {value}");
+    let mut sink = |text: &str| out.write_str(text);
+    let _ = sink("stat ").and_then(|()| sink(name)).and_then(|()| say(&mut sink, " {}\n", &[value]));
 }

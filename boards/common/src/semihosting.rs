@@ -75,7 +75,8 @@ impl Console for Semihosting {
         }
         let line = buffer.get(..line.size).and_then(|bytes| core::str::from_utf8(bytes).ok()).unwrap_or("");
         // The first word is the program's name.
-        line.split_once(' ').map_or("", |(_, rest)| rest)
+        let program = line.bytes().position(|byte| byte == b' ').unwrap_or(line.len());
+        line.get(program + 1..).unwrap_or_default()
     }
 
     fn exit(&mut self, success: bool) -> ! {

@@ -43,22 +43,50 @@ impl Settings<'static> {
     /// These settings, changed by the words of `line`. What is not understood is part of the prompt.
     pub fn with(self, line: &str) -> Settings<'_> {
         let mut settings: Settings<'_> = self;
-        let mut rest = line.trim();
-        while let Some((word, after)) = rest.split_once(' ').or((!rest.is_empty()).then_some((rest, ""))) {
+        let mut rest = trimmed(line);
+        while !rest.is_empty() {
+            let (word, after) = split(rest, b' ');
             if !settings.set(word) {
                 settings.prompt = rest;
                 break;
             }
-            rest = after.trim_start();
+            rest = trimmed(after);
         }
         settings
     }
 }
 
+// By hand and by bytes: the standard library's ways know all of Unicode, which is a kilobyte.
+
+/// `text` up to the first `mark`, and what follows it.
+fn split(text: &str, mark: u8) -> (&str, &str) {
+    let at = text.bytes().position(|byte| byte == mark).unwrap_or(text.len());
+    (text.get(..at).unwrap_or_default(), text.get(at + 1..).unwrap_or_default())
+}
+
+/// `text` without spaces and the like at its ends.
+fn trimmed(mut text: &str) -> &str {
+    while let [b'\0'..=b' ', ..] = text.as_bytes() {
+        text = text.get(1..).unwrap_or_default();
+    }
+    while let [.., b'\0'..=b' '] = text.as_bytes() {
+        text = text.get(..text.len() - 1).unwrap_or_default();
+    }
+    text
+}
+
+/// The number that `text` is; 0 when it is none.
+fn number(text: &str) -> u32 {
+    let digit = |number: u32, byte: u8| {
+        byte.is_ascii_digit().then(|| number.saturating_mul(10).saturating_add(u32::from(byte & 15)))
+    };
+    text.bytes().try_fold(0, digit).unwrap_or(0)
+}
+
 impl Settings<'_> {
     fn set(&mut self, word: &str) -> bool {
-        let (name, value) = word.split_once('=').unwrap_or((word, ""));
-        let number = value.parse::<u32>().unwrap_or(0);
+        let (name, value) = split(word, b'=');
+        let number = number(value);
         let hundredths = number as f32 / 100.0;
         let sampling = &mut self.sampling;
         match name {

@@ -1,29 +1,107 @@
 //! The storyteller: prompt in, text out, in slices of work.
 
+use core::fmt;
+
 use pipsqueak::{
-    Image, Plan, Progress, Sampler, Session, Vocab, Want,
+    Image, Plan, Progress, Sampler, Sampling, Session, SessionError, Vocab, Want,
     crc::Crc32,
+    image::Damaged,
     kernels::{Kernels, arena::Line, team::Team},
-    tokenizer::{Decoder, EncodeOptions, Encoder, Progress as Encoding, scratch_len},
+    tokenizer::{DecodeError, Decoder, EncodeError, EncodeOptions, Encoder, Progress as Encoding, scratch_len},
 };
 
-use crate::{Board, Clock, Console, Error, report::Report, settings::Settings};
+use crate::{
+    Board, Clock, Console,
+    report::Report,
+    settings::Settings,
+    words::{Say, Sink, say},
+};
 
 /// Bytes of the longest prompt; a longer one is a named error.
 pub const PROMPT_BYTES: usize = 100;
 /// Every byte may be a token, and BOS and SentencePiece's space come before them.
 const PROMPT_TOKENS: usize = PROMPT_BYTES + 2;
 
-/// What the tokenizer works in: 1.6 KB that the stack need not have.
+/// Why a story came to no good end.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum TellError {
+    /// The model in flash is not the one that was put there.
+    Damaged(Damaged),
+    /// The session could not begin or go on.
+    Session(SessionError),
+    /// The prompt could not be made tokens.
+    Encode(EncodeError),
+    /// A token could not be made text.
+    Decode(DecodeError),
+    /// The prompt is longer than the demo has memory for.
+    Prompt {
+        /// Its bytes.
+        got: usize,
+        /// The most that are taken.
+        max: usize,
+    },
+    /// The model only takes token ids.
+    NoVocabulary,
+    /// Memory that only one may have was asked for twice.
+    Taken,
+}
+
+impl Say for TellError {
+    fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        match *self {
+            Self::Damaged(error) => error.say(sink),
+            Self::Session(error) => error.say(sink),
+            Self::Encode(error) => error.say(sink),
+            Self::Decode(error) => error.say(sink),
+            Self::Prompt { got, max } => {
+                say(sink, "the prompt has {} bytes, at most {} are taken", &[got as u64, max as u64])
+            }
+            Self::NoVocabulary => sink("the model has no vocabulary: it only takes token ids"),
+            Self::Taken => sink("the arenas are in use"),
+        }
+    }
+}
+
+impl fmt::Display for TellError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.say(&mut |text| f.write_str(text))
+    }
+}
+
+impl core::error::Error for TellError {}
+
+macro_rules! from {
+    ($($variant:ident: $error:ty,)*) => {$(
+        impl From<$error> for TellError {
+            fn from(error: $error) -> Self {
+                Self::$variant(error)
+            }
+        }
+    )*};
+}
+
+from! {
+    Damaged: Damaged,
+    Session: SessionError,
+    Encode: EncodeError,
+    Decode: DecodeError,
+}
+
+/// What the tokenizer and the sampler work in: 1.9 KB that the stack need not have.
 #[derive(Debug)]
 pub struct Work {
     tokens: [u32; PROMPT_TOKENS],
     merges: [u32; scratch_len(PROMPT_BYTES)],
+    sampler: Sampler,
 }
+
+/// Settings of zeros, which are no part of the flash.
+const NOTHING: Sampling = Sampling { temperature: 0.0, top_k: 0, top_p: 0.0, min_p: 0.0, repeat_penalty: 0.0, seed: 0 };
 
 impl Work {
     /// Before any text.
-    pub const EMPTY: Self = Self { tokens: [0; _], merges: [0; _] };
+    pub const EMPTY: Self = Self { tokens: [0; _], merges: [0; _], sampler: Sampler::new(NOTHING) };
 }
 
 /// The memory of a story.
@@ -48,12 +126,14 @@ pub fn perform<K: Kernels, C: Console, T: Clock>(
     kernels: &K,
     memory: Memory<'_>,
     settings: &Settings<'_>,
-) -> Result<(), Error> {
+) -> Result<(), TellError> {
     let team = Team::alone();
     let Memory { plan, scratch, kv, work } = memory;
-    let mut session = Session::new(image, kernels, &team, plan, scratch, kv)?;
+    // Used where it was made: moved out of its result it would be twice on the stack, 600 bytes each time.
+    let mut made = Session::new(image, kernels, &team, plan, scratch, kv);
+    let session = made.as_mut().map_err(|error| *error)?;
     log!("session with {}", *plan);
-    let report = tell(&mut session, board, settings, work)?;
+    let report = tell(session, board, settings, work)?;
     log!("{}", report);
     report.write(&mut board.console);
     Ok(())
@@ -65,18 +145,14 @@ pub fn tell<K: Kernels, C: Console, T: Clock>(
     board: &mut Board<C, T>,
     settings: &Settings<'_>,
     work: &mut Work,
-) -> Result<Report, Error> {
-    let vocab = session.image().vocab().ok_or(Error::NoVocabulary)?;
-    let mut teller = Teller {
-        session,
-        board,
-        settings,
-        report: Report::default(),
-        sampler: Sampler::new(settings.sampling),
-        logits: Crc32::new(),
-    };
+) -> Result<Report, TellError> {
+    let vocab = session.image().vocab().ok_or(TellError::NoVocabulary)?;
+    let Work { tokens, merges, sampler } = work;
+    sampler.reset(settings.sampling);
+    let mut teller = Teller { session, board, settings, report: Report::default(), sampler, logits: Crc32::new() };
     let began = teller.board.clock.now();
-    teller.read_prompt(vocab, work)?;
+    let count = teller.encode(vocab, tokens, merges)?;
+    teller.prefill(tokens.get(..count).unwrap_or(&[]))?;
     teller.answer(vocab, began)?;
     if settings.full {
         teller.fill()?;
@@ -89,27 +165,21 @@ struct Teller<'t, 'm, K: Kernels, C, T> {
     board: &'t mut Board<C, T>,
     settings: &'t Settings<'t>,
     report: Report,
-    sampler: Sampler,
+    sampler: &'t mut Sampler,
     /// Of all positions, when ids are shown.
     logits: Crc32,
 }
 
 impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
-    /// The prompt through tokenizer and model.
-    fn read_prompt(&mut self, vocab: Vocab<'_>, work: &mut Work) -> Result<(), Error> {
-        let count = self.encode(vocab, work)?;
-        self.prefill(work.tokens.get(..count).unwrap_or(&[]))
-    }
-
     /// The prompt's tokens. In a function of its own, as its stack is not needed when the model works.
     #[inline(never)]
-    fn encode(&mut self, vocab: Vocab<'_>, work: &mut Work) -> Result<usize, Error> {
+    fn encode(&mut self, vocab: Vocab<'_>, tokens: &mut [u32], merges: &mut [u32]) -> Result<usize, TellError> {
         let (got, max) = (self.settings.prompt.len(), PROMPT_BYTES);
         if got > max {
-            return Err(Error::Prompt { got, max });
+            return Err(TellError::Prompt { got, max });
         }
         let options = EncodeOptions { add_bos: vocab.add_bos(), parse_special: false };
-        let mut encoder = Encoder::new(vocab, self.settings.prompt, options, &mut work.tokens, &mut work.merges)?;
+        let mut encoder = Encoder::new(vocab, self.settings.prompt, options, tokens, merges)?;
         loop {
             let before = self.board.clock.now();
             let progress = encoder.step(64)?;
@@ -123,12 +193,12 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
         Ok(encoder.len())
     }
 
-    fn prefill(&mut self, prompt: &[u32]) -> Result<(), Error> {
+    fn prefill(&mut self, prompt: &[u32]) -> Result<(), TellError> {
         let ids = self.settings.ids;
         if prompt.len() > self.session.remaining() {
             // All of it or nothing: half a prompt is another prompt.
             let (context, used) = (self.session.plan().options.context, self.session.position());
-            return Err(pipsqueak::SessionError::ContextFull { context, used, asked: prompt.len() }.into());
+            return Err(SessionError::ContextFull { context, used, asked: prompt.len() }.into());
         }
         let mut rest = prompt;
         while let Some((id, after)) = rest.split_first() {
@@ -143,24 +213,24 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
         Ok(())
     }
 
-    fn answer(&mut self, vocab: Vocab<'_>, began: u64) -> Result<(), Error> {
+    fn answer(&mut self, vocab: Vocab<'_>, began: u64) -> Result<(), TellError> {
         let mut decoder = Decoder::continuing(vocab, false);
         let result = self.talk(vocab, &mut decoder, began);
         // An error has a line of its own.
         decoder.flush(|text| self.board.console.write_str(text).unwrap_or(()));
-        let _ = writeln!(self.board.console);
+        let _ = self.board.console.write_str("\n");
         result?;
         if self.settings.ids {
-            let _ = writeln!(self.board.console, "logits {:08x}", self.logits.finish());
+            self.say("logits {8}\n", self.logits.finish());
         }
         Ok(())
     }
 
-    fn talk(&mut self, vocab: Vocab<'_>, decoder: &mut Decoder<'_>, began: u64) -> Result<(), Error> {
+    fn talk(&mut self, vocab: Vocab<'_>, decoder: &mut Decoder<'_>, began: u64) -> Result<(), TellError> {
         let mut spent = 0;
         while self.report.tokens < self.settings.tokens {
             let before = self.board.clock.now();
-            let id = self.session.sample(&mut self.sampler)?;
+            let id = self.session.sample(self.sampler)?;
             let stop = vocab.is_stop(id);
             spent += self.slice(before);
             if stop {
@@ -188,7 +258,7 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
     }
 
     /// Goes on with the last token to the end of the context.
-    fn fill(&mut self) -> Result<(), Error> {
+    fn fill(&mut self) -> Result<(), TellError> {
         while self.session.remaining() > 0 {
             let want = if self.session.remaining() == 1 { Want::Last } else { Want::Nothing };
             self.report.full = self.forward(1, want)?;
@@ -197,9 +267,9 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
     }
 
     /// One token through the model; its instructions.
-    fn forward(&mut self, id: u32, want: Want) -> Result<u64, Error> {
+    fn forward(&mut self, id: u32, want: Want) -> Result<u64, TellError> {
         if self.settings.ids {
-            let _ = write!(self.board.console, "{id} ");
+            self.say("{} ", id);
         }
         self.session.feed(&[id], want)?;
         let mut spent = 0;
@@ -216,6 +286,10 @@ impl<K: Kernels, C: Console, T: Clock> Teller<'_, '_, K, C, T> {
             self.logits = self.logits.update_f32(self.session.logits());
         }
         Ok(spent)
+    }
+
+    fn say(&mut self, template: &str, number: u32) {
+        let _ = say(&mut |text| self.board.console.write_str(text), template, &[number.into()]);
     }
 
     /// The instructions since `before`, which were one slice.

@@ -24,6 +24,12 @@ const TICK_PICOSECONDS: u32 = 5_952;
 // SAFETY: memory.x gives the linker the flash below, and nothing writes to it.
 pub const MODEL: Region = unsafe { Region::new(0x0808_0000, 512 << 10) };
 
+/// BOARD: the chip's own interrupts, behind the core's exceptions in the vector table: none is ever enabled. (A device crate
+/// of svd2rust brings its own; without one cortex-m-rt keeps 960 bytes for 240.)
+#[unsafe(link_section = ".vector_table.interrupts")]
+#[unsafe(no_mangle)]
+pub static __INTERRUPTS: [fn() -> !; 1] = [common::cortex_m::unexpected];
+
 /// BOARD: changes the lamp; this one has none that anybody sees.
 pub fn toggle_lamp() {}
 

@@ -2,7 +2,10 @@
 
 use core::fmt;
 
-use pipsqueak_kernels::{ArenaTooSmall, NotFinite};
+use pipsqueak_kernels::{
+    ArenaTooSmall, NotFinite,
+    words::{Sink, say},
+};
 
 use super::Shape;
 
@@ -60,28 +63,42 @@ pub enum ClassifierError {
     },
 }
 
+impl ClassifierError {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        match *self {
+            Self::Truncated { need, got } => say(sink, "classifier has {} bytes and needs {}", &[got, need]),
+            Self::Misaligned => sink("classifier does not start at a multiple of 64 bytes"),
+            Self::Magic { got } => say(
+                sink,
+                "not a packed classifier: it starts with {2} {2} {2} {2}, not 50 49 50 43",
+                &got.map(u64::from),
+            ),
+            Self::Version { got } => {
+                say(sink, "classifier format version {}; this build reads version 1", &[got.into()])
+            }
+            Self::Arithmetic { got } => {
+                say(sink, "arithmetic contract {}; this build computes contract 1", &[got.into()])
+            }
+            Self::Checksum { expected, got } => {
+                say(sink, "classifier is damaged: its CRC-32 is {8}, stored was {8}", &[got.into(), expected.into()])
+            }
+            Self::Panel { got } => say(sink, "unknown panel kind {}; 0 to 5 are known", &[got.into()]),
+            Self::Shape { got: Shape { width, height, hidden, classes } } => say(
+                sink,
+                "a classifier of {} x {} pixels, {} hidden units and {} classes cannot be",
+                &[width, height, hidden, classes].map(u64::from),
+            ),
+            Self::Length { need, got } => {
+                say(sink, "classifier says it has {} bytes; its shape needs {}", &[got, need])
+            }
+        }
+    }
+}
+
 impl fmt::Display for ClassifierError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Truncated { need, got } => write!(f, "classifier has {got} bytes and needs {need}"),
-            Self::Misaligned => f.write_str("classifier does not start at a multiple of 64 bytes"),
-            Self::Magic { got: [a, b, c, d] } => {
-                write!(f, "not a packed classifier: it starts with {a:02x} {b:02x} {c:02x} {d:02x}, not 50 49 50 43")
-            }
-            Self::Version { got } => write!(f, "classifier format version {got}; this build reads version 1"),
-            Self::Arithmetic { got } => write!(f, "arithmetic contract {got}; this build computes contract 1"),
-            Self::Checksum { expected, got } => {
-                write!(f, "classifier is damaged: its CRC-32 is {got:08x}, stored was {expected:08x}")
-            }
-            Self::Panel { got } => write!(f, "unknown panel kind {got}; 0 to 5 are known"),
-            Self::Shape { got: Shape { width, height, hidden, classes } } => {
-                write!(
-                    f,
-                    "a classifier of {width} x {height} pixels, {hidden} hidden units and {classes} classes cannot be"
-                )
-            }
-            Self::Length { need, got } => write!(f, "classifier says it has {got} bytes; its shape needs {need}"),
-        }
+        self.say(&mut |text| f.write_str(text))
     }
 }
 
@@ -117,14 +134,28 @@ impl From<NotFinite> for ClassifyError {
     }
 }
 
+impl ClassifyError {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        match *self {
+            Self::Pixels { need, got } => {
+                say(sink, "the picture has {} pixels and the classifier reads {}", &[got as u64, need as u64])
+            }
+            Self::Scores { need, got } => {
+                say(sink, "room for {} scores; the classifier has {} classes", &[got as u64, need as u64])
+            }
+            Self::Scratch(error) => {
+                sink("scratch: ")?;
+                error.say(sink)
+            }
+            Self::NotFinite => NotFinite.say(sink),
+        }
+    }
+}
+
 impl fmt::Display for ClassifyError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::Pixels { need, got } => write!(f, "the picture has {got} pixels and the classifier reads {need}"),
-            Self::Scores { need, got } => write!(f, "room for {got} scores; the classifier has {need} classes"),
-            Self::Scratch(error) => write!(f, "scratch: {error}"),
-            Self::NotFinite => write!(f, "{NotFinite}"),
-        }
+        self.say(&mut |text| f.write_str(text))
     }
 }
 

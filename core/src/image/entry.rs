@@ -54,20 +54,22 @@ impl Entry {
         out
     }
 
-    pub(super) fn from_bytes(bytes: &[u8; ENTRY_BYTES]) -> Result<Self, ImageError> {
+    pub(crate) const fn from_bytes(bytes: &[u8; ENTRY_BYTES]) -> Result<Self, ImageError> {
         let mut get = Reader::new(bytes);
         let key = get.u32();
-        let unexpected = ImageError::UnexpectedTensor { key };
-        let kind = TensorKind::from_code(key as u8).ok_or(unexpected)?;
-        if kind.per_layer() == (key >> 8 == 0) {
-            return Err(unexpected);
-        }
         let [format, panel, _, _] = get.array();
+        let parts = (TensorKind::from_code(key as u8), Format::from_code(format), Panel::from_code(panel));
+        let (Some(kind), Some(format), Some(panel)) = parts else {
+            return Err(ImageError::UnexpectedTensor { key });
+        };
+        if kind.per_layer() == (key >> 8 == 0) {
+            return Err(ImageError::UnexpectedTensor { key });
+        }
         Ok(Self {
             kind,
             layer: (key >> 8).saturating_sub(1),
-            format: Format::from_code(format).ok_or(unexpected)?,
-            panel: Panel::from_code(panel).ok_or(unexpected)?,
+            format,
+            panel,
             rows: get.u32(),
             cols: get.u32(),
             offset: get.u64(),

@@ -2,7 +2,10 @@
 
 use core::fmt;
 
-use pipsqueak_kernels::LayoutError;
+use pipsqueak_kernels::{
+    LayoutError,
+    words::{Sink, say},
+};
 
 use crate::{config::ConfigError, tensor::TensorKind, tokenizer::VocabError};
 
@@ -104,6 +107,41 @@ pub enum ImageError {
     },
 }
 
+/// Bytes of an image are not those that its packer has written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Damaged {
+    /// What they belong to.
+    pub part: Part,
+    /// CRC-32 stored.
+    pub expected: u32,
+    /// CRC-32 found.
+    pub got: u32,
+}
+
+impl Damaged {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        self.part.say(sink)?;
+        let sums = [self.got, self.expected].map(u64::from);
+        say(sink, " is damaged: its CRC-32 is {8}, stored was {8}", &sums)
+    }
+}
+
+impl fmt::Display for Damaged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.say(&mut |text| f.write_str(text))
+    }
+}
+
+impl core::error::Error for Damaged {}
+
+impl From<Damaged> for ImageError {
+    fn from(Damaged { part, expected, got }: Damaged) -> Self {
+        Self::Checksum { part, expected, got }
+    }
+}
+
 /// A part of an image that an error is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -129,51 +167,83 @@ pub enum Part {
     },
 }
 
+impl Part {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        match *self {
+            Self::Header => sink("header"),
+            Self::Directory => sink("tensor directory"),
+            Self::Rope => sink("RoPE table"),
+            Self::Vocabulary => sink("vocabulary"),
+            Self::Text => sink("text section"),
+            Self::Golden => sink("golden vector"),
+            Self::Tensor { kind, layer } => {
+                sink("tensor ")?;
+                sink(kind.name())?;
+                if kind.per_layer() { say(sink, " of layer {}", &[layer.into()]) } else { Ok(()) }
+            }
+        }
+    }
+}
+
 impl fmt::Display for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.say(&mut |text| f.write_str(text))
+    }
+}
+
+impl ImageError {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
         match *self {
-            Self::Header => f.write_str("header"),
-            Self::Directory => f.write_str("tensor directory"),
-            Self::Rope => f.write_str("RoPE table"),
-            Self::Vocabulary => f.write_str("vocabulary"),
-            Self::Text => f.write_str("text section"),
-            Self::Golden => f.write_str("golden vector"),
-            Self::Tensor { kind, layer } if kind.per_layer() => write!(f, "tensor {} of layer {layer}", kind.name()),
-            Self::Tensor { kind, .. } => write!(f, "tensor {}", kind.name()),
+            Self::Truncated { need, got } => say(sink, "image has {} bytes and needs {}", &[got, need]),
+            Self::Misaligned => sink("image does not start at a multiple of 64 bytes"),
+            Self::Magic { got } => {
+                say(sink, "not a Pipsqueak image: it starts with {2} {2} {2} {2}, not 50 49 50 53", &got.map(u64::from))
+            }
+            Self::Version { got } => say(sink, "image format version {}; this build reads version 1", &[got.into()]),
+            Self::Arithmetic { got } => {
+                say(sink, "arithmetic contract {}; this build computes contract 1", &[got.into()])
+            }
+            Self::Checksum { part, expected, got } => Damaged { part, expected, got }.say(sink),
+            Self::Range { part, offset, len, file } => {
+                part.say(sink)?;
+                let text = " at {} with {} bytes does not fit the file of {} bytes or is misaligned";
+                say(sink, text, &[offset, len, file])
+            }
+            Self::Config(error) => error.say(sink),
+            Self::MissingTensor { kind, layer } => {
+                Part::Tensor { kind, layer }.say(sink)?;
+                sink(" is missing")
+            }
+            Self::UnexpectedTensor { key } => {
+                say(sink, "unexpected tensor with key 0x{x} in the directory", &[key.into()])
+            }
+            Self::Shape { kind, layer, need, got } => {
+                Part::Tensor { kind, layer }.say(sink)?;
+                let sizes = [got.0, got.1, need.0, need.1].map(u64::from);
+                say(sink, " is {} x {} and must be {} x {}", &sizes)
+            }
+            Self::Layout { kind, layer, error } => {
+                Part::Tensor { kind, layer }.say(sink)?;
+                sink(": ")?;
+                error.say(sink)
+            }
+            Self::Vocab(error) => error.say(sink),
+            Self::VocabSize { need, got } => {
+                say(sink, "the vocabulary has {} tokens and the model {}", &[got.into(), need.into()])
+            }
+            Self::Section { part } => {
+                part.say(sink)?;
+                sink(" makes no sense")
+            }
         }
     }
 }
 
 impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let tensor = |kind, layer| Part::Tensor { kind, layer };
-        match *self {
-            Self::Truncated { need, got } => write!(f, "image has {got} bytes and needs {need}"),
-            Self::Misaligned => f.write_str("image does not start at a multiple of 64 bytes"),
-            Self::Magic { got: [a, b, c, d] } => {
-                write!(f, "not a Pipsqueak image: it starts with {a:02x} {b:02x} {c:02x} {d:02x}, not 50 49 50 53")
-            }
-            Self::Version { got } => write!(f, "image format version {got}; this build reads version 1"),
-            Self::Arithmetic { got } => write!(f, "arithmetic contract {got}; this build computes contract 1"),
-            Self::Checksum { part, expected, got } => {
-                write!(f, "{part} is damaged: its CRC-32 is {got:08x}, stored was {expected:08x}")
-            }
-            Self::Range { part, offset, len, file } => {
-                write!(f, "{part} at {offset} with {len} bytes does not fit the file of {file} bytes or is misaligned")
-            }
-            Self::Config(error) => write!(f, "{error}"),
-            Self::MissingTensor { kind, layer } => write!(f, "{} is missing", tensor(kind, layer)),
-            Self::UnexpectedTensor { key } => write!(f, "unexpected tensor with key {key:#x} in the directory"),
-            Self::Shape { kind, layer, need, got } => {
-                write!(f, "{} is {} x {} and must be {} x {}", tensor(kind, layer), got.0, got.1, need.0, need.1)
-            }
-            Self::Layout { kind, layer, error } => write!(f, "{}: {error}", tensor(kind, layer)),
-            Self::Vocab(error) => write!(f, "vocabulary: {error}"),
-            Self::VocabSize { need, got } => {
-                write!(f, "the vocabulary has {got} tokens and the model {need}")
-            }
-            Self::Section { part } => write!(f, "{part} makes no sense"),
-        }
+        self.say(&mut |text| f.write_str(text))
     }
 }
 

@@ -35,18 +35,15 @@ mod error;
 mod header;
 
 pub use entry::{ENTRY_BYTES, Entry};
-pub use error::{ImageError, Part};
+pub use error::{Damaged, ImageError, Part};
 pub use header::{HEADER_BYTES, Header, SECTIONS, Section};
 pub(crate) use header::{Reader, Writer};
-use pipsqueak_kernels::{Format, LayoutError, Matrix, arena::cast};
-
-use crate::{
-    config::Config,
-    crc::{Crc32, crc32},
-    kv_cache::KvType,
-    tensor::TensorKind,
-    tokenizer::Vocab,
+use pipsqueak_kernels::{
+    Format, LayoutError, Matrix,
+    arena::{Line, cast},
 };
+
+use crate::{config::Config, crc::crc32, kv_cache::KvType, tensor::TensorKind, tokenizer::Vocab};
 
 /// Texts an image carries, by tag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,11 +94,11 @@ pub struct Image<'a> {
     bytes: &'a [u8],
     header: Header,
     directory: &'a [[u8; ENTRY_BYTES]],
-    rope: &'a [u32],
+    rope: &'a [[u8; 4]],
     vocab: Option<Vocab<'a>>,
     vocab_bytes: &'a [u8],
     text: &'a [u8],
-    golden: &'a [u32],
+    golden: &'a [[u8; 4]],
 }
 
 impl<'a> Image<'a> {
@@ -110,40 +107,48 @@ impl<'a> Image<'a> {
     ///
     /// Errors: every length, offset, shape and checksum but those of the tensors' bytes, for which see [`Self::verify`].
     pub fn open(bytes: &'a [u8]) -> Result<Self, ImageError> {
-        let header = Header::parse(bytes)?;
-        let file = header.file_len;
-        let bytes = usize::try_from(file).ok().and_then(|len| bytes.get(..len));
-        let bytes = bytes.ok_or(ImageError::Truncated { need: file, got: 0 })?;
-        header.config.check().map_err(ImageError::Config)?;
+        // Misalignment before what is inside.
+        Header::parse(bytes)?;
+        Self::read(bytes)
+    }
 
+    /// [`Self::open`] for the compiler, which knows no addresses: all but the alignment is checked.
+    pub(crate) const fn read(bytes: &'a [u8]) -> Result<Self, ImageError> {
+        let header = tri!(Header::read(bytes));
+        let file = header.file_len;
+        let Some(bytes) = range(bytes, 0, file) else {
+            return Err(ImageError::Truncated { need: file, got: bytes.len() as u64 });
+        };
+        if let Err(error) = header.config.check() {
+            return Err(ImageError::Config(error));
+        }
         let [directory, rope, vocab, text, golden] = header.sections;
-        let directory = section(bytes, directory, Part::Directory)?;
-        let (directory, rest) = directory.as_chunks::<ENTRY_BYTES>();
-        let bad = |part| ImageError::Section { part };
+        let (directory, rest) = tri!(section(bytes, directory, Part::Directory)).as_chunks::<ENTRY_BYTES>();
         if !rest.is_empty() || directory.len() as u64 != header.n_tensors as u64 {
-            return Err(bad(Part::Directory));
+            return Err(ImageError::Section { part: Part::Directory });
         }
-        let rope = cast::<u32>(section(bytes, rope, Part::Rope)?).ok_or(bad(Part::Rope))?;
-        if rope.len() as u64 != header.config.rope_dim as u64 / 2 {
-            return Err(bad(Part::Rope));
+        let (rope, rest) = tri!(section(bytes, rope, Part::Rope)).as_chunks::<4>();
+        if !rest.is_empty() || rope.len() as u64 != header.config.rope_dim as u64 / 2 {
+            return Err(ImageError::Section { part: Part::Rope });
         }
-        let golden = cast::<u32>(section(bytes, golden, Part::Golden)?).ok_or(bad(Part::Golden))?;
-        let vocab_bytes = section(bytes, vocab, Part::Vocabulary)?;
+        let (golden, rest) = tri!(section(bytes, golden, Part::Golden)).as_chunks::<4>();
+        if !rest.is_empty() {
+            return Err(ImageError::Section { part: Part::Golden });
+        }
+        let vocab_bytes = tri!(section(bytes, vocab, Part::Vocabulary));
         let image = Self {
             bytes,
             header,
             directory,
             rope,
-            vocab: open_vocab(vocab_bytes, header.config.vocab_size)?,
+            vocab: tri!(open_vocab(vocab_bytes, header.config.vocab_size)),
             vocab_bytes,
-            text: section(bytes, text, Part::Text)?,
+            text: tri!(section(bytes, text, Part::Text)),
             golden,
         };
-        image.check_tensors()?;
-        image.check_text()?;
-        if !golden.is_empty() && image.golden(KvType::I8).is_none() {
-            return Err(bad(Part::Golden));
-        }
+        tri!(image.check_tensors());
+        tri!(image.check_text());
+        tri!(image.check_golden());
         Ok(image)
     }
 
@@ -163,8 +168,8 @@ impl<'a> Image<'a> {
     }
 
     /// The angle a position adds to each pair, in turns times 2^32: `[rope_dim / 2]`.
-    pub const fn rope(&self) -> &'a [u32] {
-        self.rope
+    pub fn rope(&self) -> &'a [u32] {
+        words(self.rope)
     }
 
     /// The vocabulary; `None` when the image has none and only takes token ids.
@@ -185,7 +190,7 @@ impl<'a> Image<'a> {
 
     /// The golden vector: prompt, and for a cache type the checksums after each layer and of the logits.
     pub fn golden(&self, kv: KvType) -> Option<(&'a [u32], &'a [u32])> {
-        let (count, rest) = self.golden.split_first()?;
+        let (count, rest) = words(self.golden).split_first()?;
         let (tokens, sums) = rest.split_at_checked(*count as usize)?;
         let each = self.config().n_layers as usize + 1;
         if tokens.is_empty() || sums.len() != each * KvType::ALL.len() {
@@ -239,12 +244,25 @@ impl<'a> Image<'a> {
 
     /// Compares every tensor's bytes with its CRC-32. Reads the whole image.
     pub fn verify(&self) -> Result<(), ImageError> {
+        Ok(self.tensors_intact()?)
+    }
+
+    /// Compares everything with its CRC-32: header, sections, tensors. [`Self::open`] has done so with the first two, but
+    /// not [`crate::compile_time::image`], which looks at the model before it is in a chip's flash.
+    pub fn intact(&self) -> Result<(), Damaged> {
+        let (header, stored) = self.bytes.split_at_checked(HEADER_BYTES - 4).unwrap_or_default();
+        compare(Part::Header, header, header::Reader::new(stored).u32())?;
+        let parts = [Part::Directory, Part::Rope, Part::Vocabulary, Part::Text, Part::Golden];
+        for (part, section) in parts.into_iter().zip(self.header.sections) {
+            compare(part, range(self.bytes, section.offset, section.len).unwrap_or(&[]), section.crc)?;
+        }
+        self.tensors_intact()
+    }
+
+    fn tensors_intact(&self) -> Result<(), Damaged> {
         for entry in self.entries() {
-            let got = crc32(self.tensor_bytes(&entry));
-            if got != entry.crc {
-                let part = Part::Tensor { kind: entry.kind, layer: entry.layer };
-                return Err(ImageError::Checksum { part, expected: entry.crc, got });
-            }
+            let part = Part::Tensor { kind: entry.kind, layer: entry.layer };
+            compare(part, self.tensor_bytes(&entry), entry.crc)?;
         }
         Ok(())
     }
@@ -260,79 +278,139 @@ impl<'a> Image<'a> {
         Matrix::new(entry.format, entry.panel, entry.rows as usize, entry.cols as usize, bytes)
     }
 
-    fn check_tensors(&self) -> Result<(), ImageError> {
+    const fn check_tensors(&self) -> Result<(), ImageError> {
         let config = self.config();
-        let mut needed = config.tensors();
-        for bytes in self.directory {
-            let entry = Entry::from_bytes(bytes)?;
+        let (mut index, mut rest) = (0, self.directory);
+        while let [bytes, others @ ..] = rest {
+            let entry = tri!(Entry::from_bytes(bytes));
             let Entry { kind, layer, .. } = entry;
             let key = Entry::key(kind, layer);
-            let (need_kind, need_layer) = needed.next().ok_or(ImageError::UnexpectedTensor { key })?;
-            if key > Entry::key(need_kind, need_layer) {
+            let Some((need_kind, need_layer)) = config.tensor(index) else {
+                return Err(ImageError::UnexpectedTensor { key });
+            };
+            let need_key = Entry::key(need_kind, need_layer);
+            if key > need_key {
                 return Err(ImageError::MissingTensor { kind: need_kind, layer: need_layer });
             }
-            if (kind, layer) != (need_kind, need_layer) {
+            if key != need_key {
                 return Err(ImageError::UnexpectedTensor { key });
             }
-            let (need, got) = (config.shape(kind), (entry.rows, entry.cols));
-            if need != got || (kind.is_vector() && entry.format != Format::F32) {
-                return Err(ImageError::Shape { kind, layer, need, got });
-            }
-            if range(self.bytes, entry.offset, entry.len).is_none() {
-                let (part, file) = (Part::Tensor { kind, layer }, self.header.file_len);
-                return Err(ImageError::Range { part, offset: entry.offset, len: entry.len, file });
-            }
-            self.entry_matrix(&entry).map_err(|error| ImageError::Layout { kind, layer, error })?;
+            tri!(self.check_tensor(&entry));
+            (index, rest) = (index + 1, others);
         }
-        match needed.next() {
+        match config.tensor(index) {
             Some((kind, layer)) => Err(ImageError::MissingTensor { kind, layer }),
             None => Ok(()),
         }
     }
 
-    fn check_text(&self) -> Result<(), ImageError> {
-        let mut read = 0;
-        for (_, bytes) in records(self.text) {
-            core::str::from_utf8(bytes).map_err(|_| ImageError::Section { part: Part::Text })?;
-            read += 8 + bytes.len();
+    const fn check_tensor(&self, entry: &Entry) -> Result<(), ImageError> {
+        let Entry { kind, layer, format, panel, rows, cols, offset, len, .. } = *entry;
+        let need = self.config().shape(kind);
+        if need.0 != rows || need.1 != cols || (kind.is_vector() && !matches!(format, Format::F32)) {
+            return Err(ImageError::Shape { kind, layer, need, got: (rows, cols) });
         }
-        if read == self.text.len() { Ok(()) } else { Err(ImageError::Section { part: Part::Text }) }
+        if range(self.bytes, offset, len).is_none() {
+            let (part, file) = (Part::Tensor { kind, layer }, self.header.file_len);
+            return Err(ImageError::Range { part, offset, len, file });
+        }
+        let checked = if !kind.is_vector() && !format.is_linked() {
+            // A matrix of F32 can be told from a vector only here.
+            Err(LayoutError::LeftOut { feature: format.feature() })
+        } else if offset % Line::BYTES as u64 != 0 {
+            Err(LayoutError::Alignment { need: Line::BYTES })
+        } else {
+            Ok(())
+        };
+        // What is wrong with the layout goes before the address.
+        let layout = Matrix::check(format, panel, rows as usize, cols as usize, len as usize);
+        match (layout, checked) {
+            (Err(error), _) | (_, Err(error)) => Err(ImageError::Layout { kind, layer, error }),
+            _ => Ok(()),
+        }
+    }
+
+    const fn check_text(&self) -> Result<(), ImageError> {
+        let mut rest = self.text;
+        while let Some((_, bytes, after)) = record(rest) {
+            if core::str::from_utf8(bytes).is_err() {
+                return Err(ImageError::Section { part: Part::Text });
+            }
+            rest = after;
+        }
+        if rest.is_empty() { Ok(()) } else { Err(ImageError::Section { part: Part::Text }) }
+    }
+
+    /// Either nothing, or tokens and for each cache type a checksum a layer and one of the logits.
+    const fn check_golden(&self) -> Result<(), ImageError> {
+        let [count, rest @ ..] = self.golden else { return Ok(()) };
+        let (tokens, len) = (u32::from_le_bytes(*count) as u64, rest.len() as u64);
+        let sums = (self.config().n_layers as u64 + 1) * KvType::ALL.len() as u64;
+        if tokens != 0 && tokens + sums == len { Ok(()) } else { Err(ImageError::Section { part: Part::Golden }) }
     }
 }
 
-fn open_vocab(section: &[u8], need: u32) -> Result<Option<Vocab<'_>>, ImageError> {
+fn compare(part: Part, bytes: &[u8], expected: u32) -> Result<(), Damaged> {
+    let got = crc32(bytes);
+    if got == expected { Ok(()) } else { Err(Damaged { part, expected, got }) }
+}
+
+/// Little-endian words in place, whose section starts on a line; nothing where it does not.
+fn words(bytes: &[[u8; 4]]) -> &[u32] {
+    cast(bytes.as_flattened()).unwrap_or(&[])
+}
+
+const fn open_vocab(section: &[u8], need: u32) -> Result<Option<Vocab<'_>>, ImageError> {
     if section.is_empty() {
         return Ok(None);
     }
-    let vocab = Vocab::new(section).map_err(ImageError::Vocab)?;
-    let got = vocab.vocab_size();
-    if got == need { Ok(Some(vocab)) } else { Err(ImageError::VocabSize { need, got }) }
+    match Vocab::new(section) {
+        Ok(vocab) if vocab.vocab_size() == need => Ok(Some(vocab)),
+        Ok(vocab) => Err(ImageError::VocabSize { need, got: vocab.vocab_size() }),
+        Err(error) => Err(ImageError::Vocab(error)),
+    }
 }
 
 /// The records of the text section, up to the first that does not fit.
 fn records(mut bytes: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
     core::iter::from_fn(move || {
-        let (head, rest) = bytes.split_first_chunk::<8>()?;
-        let mut get = header::Reader::new(head);
-        let (tag, len) = (get.u32() as u16, get.u32());
-        let (text, rest) = rest.split_at_checked(len as usize)?;
+        let (tag, text, rest) = record(bytes)?;
         bytes = rest;
         Some((tag, text))
     })
 }
 
-fn range(bytes: &[u8], offset: u64, len: u64) -> Option<&[u8]> {
-    let start = usize::try_from(offset).ok()?;
-    let end = start.checked_add(usize::try_from(len).ok()?)?;
-    bytes.get(start..end)
+/// The first record: tag and text, and what follows it.
+const fn record(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
+    let Some((head, rest)) = bytes.split_first_chunk::<8>() else { return None };
+    let mut get = header::Reader::new(head);
+    let (tag, len) = (get.u32() as u16, get.u32());
+    match rest.split_at_checked(len as usize) {
+        Some((text, rest)) => Some((tag, text, rest)),
+        None => None,
+    }
 }
 
-fn section(bytes: &[u8], section: Section, part: Part) -> Result<&[u8], ImageError> {
-    let Section { offset, len, crc } = section;
-    let aligned = offset & 63 == 0;
+const fn range(bytes: &[u8], offset: u64, len: u64) -> Option<&[u8]> {
     let file = bytes.len() as u64;
-    let data = range(bytes, offset, len).filter(|_| aligned).ok_or(ImageError::Range { part, offset, len, file })?;
-    let got = Crc32::new().update(data).finish();
+    if offset > file || len > file - offset {
+        return None;
+    }
+    match bytes.split_at_checked(offset as usize) {
+        Some((_, rest)) => match rest.split_at_checked(len as usize) {
+            Some((data, _)) => Some(data),
+            None => None,
+        },
+        None => None,
+    }
+}
+
+const fn section(bytes: &[u8], section: Section, part: Part) -> Result<&[u8], ImageError> {
+    let Section { offset, len, crc } = section;
+    let (Some(data), 0) = (range(bytes, offset, len), offset & 63) else {
+        return Err(ImageError::Range { part, offset, len, file: bytes.len() as u64 });
+    };
+    let got = crc32(data);
     if got != crc {
         return Err(ImageError::Checksum { part, expected: crc, got });
     }

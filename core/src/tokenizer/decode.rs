@@ -1,7 +1,7 @@
 //! Tokens to text, one at a time, never a part of a character.
 
 use super::error::DecodeError;
-use super::vocab::{TokenKind, Vocab, VocabModel};
+use super::vocab::{TokenKind, Vocab};
 
 /// The decoding of a sequence of tokens under way.
 ///
@@ -22,13 +22,12 @@ pub struct Decoder<'a> {
 impl<'a> Decoder<'a> {
     /// A decoder at the beginning of a text. With `special`, control and unknown tokens give their names.
     pub fn new(vocab: Vocab<'a>, special: bool) -> Self {
-        let strip = adds_space(&vocab);
-        Self { vocab, special, strip, held: [0; 4], held_len: 0 }
+        Self { vocab, special, strip: vocab.adds_space(), held: [0; 4], held_len: 0 }
     }
 
     /// A decoder in the middle of a text (a continuation): the first space is kept.
     pub fn continuing(vocab: Vocab<'a>, special: bool) -> Self {
-        Self { strip: false, ..Self::new(vocab, special) }
+        Self { vocab, special, strip: false, held: [0; 4], held_len: 0 }
     }
 
     /// The bytes of the next token, as they are: the raw mode. All of them together are the text that was encoded, byte for
@@ -40,7 +39,7 @@ impl<'a> Decoder<'a> {
         let unknown = DecodeError::UnknownToken { id, vocab_size: self.vocab.vocab_size() };
         let (kind, bytes) = self.vocab.kind(id).zip(self.vocab.token_bytes(id)).ok_or(unknown)?;
         if kind.is_special() {
-            self.strip = adds_space(&self.vocab);
+            self.strip = self.vocab.adds_space();
             let shown = self.special || kind == TokenKind::UserDefined;
             return Ok(if shown { bytes } else { &[] });
         }
@@ -120,10 +119,6 @@ const REPLACEMENT: &str = "\u{fffd}";
 /// Whether these bytes are the beginning of a character.
 fn may_go_on(bytes: &[u8]) -> bool {
     core::str::from_utf8(bytes).is_err_and(|error| error.valid_up_to() == 0 && error.error_len().is_none())
-}
-
-fn adds_space(vocab: &Vocab<'_>) -> bool {
-    vocab.model() == VocabModel::SentencePiece { add_space_prefix: true }
 }
 
 impl Vocab<'_> {

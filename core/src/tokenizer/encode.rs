@@ -170,7 +170,7 @@ impl<'a> Encoder<'a> {
         while budget != 0 {
             match self.phase {
                 Phase::Seek => self.seek(&mut budget),
-                Phase::Cut(cutter) => self.cut(cutter, &mut budget),
+                Phase::Cut(cutter) if self.vocab.is_bpe() => self.cut(cutter, &mut budget),
                 Phase::Done if self.tokens > self.out.len() => {
                     return Err(EncodeError::OutputTooSmall { need: self.tokens, got: self.out.len() });
                 }
@@ -219,8 +219,8 @@ impl<'a> Encoder<'a> {
         self.cursor = 0;
         if self.at < self.fragment_end {
             match self.vocab.model() {
-                VocabModel::Bpe(pre) => self.phase = Phase::Cut(Cutter::new(pre, self.at)),
-                VocabModel::SentencePiece { .. } => {
+                VocabModel::Bpe(pre) if self.vocab.is_bpe() => self.phase = Phase::Cut(Cutter::new(pre, self.at)),
+                _ => {
                     self.word_end = self.fragment_end;
                     self.phase = Phase::Fill;
                 }

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use pipsqueak_kernels::words::{Sink, left_out, say};
+
 /// A table of a vocabulary section, for error messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -31,9 +33,10 @@ pub enum Table {
     Blob,
 }
 
-impl fmt::Display for Table {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Table {
+    /// What it is called in messages.
+    pub const fn name(self) -> &'static str {
+        match self {
             Self::Header => "header",
             Self::Offsets => "token offsets",
             Self::Kinds => "token kinds",
@@ -45,7 +48,13 @@ impl fmt::Display for Table {
             Self::Specials => "special tokens",
             Self::Stops => "stop tokens",
             Self::Blob => "token bytes",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 
@@ -87,6 +96,11 @@ pub enum VocabError {
     UnknownPreTokenizer {
         /// The code found.
         got: u8,
+    },
+    /// The code for this algorithm is left out of this build.
+    LeftOut {
+        /// The cargo feature that links it.
+        feature: &'static str,
     },
     /// Flag bits, or bytes that must be zero, that this version does not know.
     UnknownFlags {
@@ -145,33 +159,52 @@ pub enum VocabError {
     },
 }
 
-impl fmt::Display for VocabError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl VocabError {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        sink("vocabulary: ")?;
         match *self {
             Self::Truncated { table, need, got } => {
-                write!(f, "vocabulary: the {table} need {need} bytes, {got} are left")
+                sink("the ")?;
+                sink(table.name())?;
+                say(sink, " need {} bytes, {} are left", &[need, got as u64])
             }
-            Self::TrailingBytes { got } => write!(f, "vocabulary: {got} bytes after the last table"),
-            Self::BadMagic { got } => write!(f, "vocabulary: begins with {got:#010x}, not with its mark"),
-            Self::UnknownVersion { got } => write!(f, "vocabulary: layout version {got} is not known here"),
-            Self::UnknownModel { got } => write!(f, "vocabulary: algorithm {got} is not known here"),
-            Self::UnknownPreTokenizer { got } => write!(f, "vocabulary: pre-tokenizer {got} is not known here"),
-            Self::UnknownFlags { got } => write!(f, "vocabulary: unknown flags {got:#x}"),
+            Self::TrailingBytes { got } => say(sink, "{} bytes after the last table", &[got as u64]),
+            Self::BadMagic { got } => say(sink, "begins with 0x{8}, not with its mark", &[got.into()]),
+            Self::UnknownVersion { got } => say(sink, "layout version {} is not known here", &[got.into()]),
+            Self::UnknownModel { got } => say(sink, "algorithm {} is not known here", &[got.into()]),
+            Self::UnknownPreTokenizer { got } => say(sink, "pre-tokenizer {} is not known here", &[got.into()]),
+            Self::LeftOut { feature } => left_out(sink, feature),
+            Self::UnknownFlags { got } => say(sink, "unknown flags 0x{x}", &[got.into()]),
             Self::TokenCount { got } => {
-                write!(f, "vocabulary: {got} tokens, from 1 to {} are allowed", super::layout::MAX_TOKENS)
+                say(sink, "{} tokens, from 1 to {} are allowed", &[got.into(), super::layout::MAX_TOKENS.into()])
             }
             Self::IdOutOfRange { table, index, id, vocab_size } => {
-                write!(f, "vocabulary: {table}, entry {index}: token {id} of {vocab_size}")
+                sink(table.name())?;
+                say(sink, ", entry {}: token {} of {}", &[index.into(), id.into(), vocab_size.into()])
             }
             Self::BadEntry { table, index, got } => {
-                write!(f, "vocabulary: {table}, entry {index}: {got} is not allowed")
+                sink(table.name())?;
+                say(sink, ", entry {}: {} is not allowed", &[index.into(), got.into()])
             }
-            Self::NotSorted { table, index } => write!(f, "vocabulary: {table}, entry {index}: not in order"),
-            Self::EntryCount { table, need, got } => write!(f, "vocabulary: {table}: {got} entries, {need} are needed"),
+            Self::NotSorted { table, index } => {
+                sink(table.name())?;
+                say(sink, ", entry {}: not in order", &[index.into()])
+            }
+            Self::EntryCount { table, need, got } => {
+                sink(table.name())?;
+                say(sink, ": {} entries, {} are needed", &[got.into(), need.into()])
+            }
             Self::MergeMismatch { left, right, merged } => {
-                write!(f, "vocabulary: merge {left} + {right} does not spell token {merged}")
+                say(sink, "merge {} + {} does not spell token {}", &[left.into(), right.into(), merged.into()])
             }
         }
+    }
+}
+
+impl fmt::Display for VocabError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.say(&mut |text| f.write_str(text))
     }
 }
 
@@ -207,16 +240,27 @@ pub enum EncodeError {
     NoBos,
 }
 
+impl EncodeError {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        match *self {
+            Self::OutputTooSmall { need, got } => {
+                say(sink, "the text has {} tokens, there is room for {}", &[need as u64, got as u64])
+            }
+            Self::ScratchTooSmall { need, got } => {
+                say(sink, "a word needs {} words of tokenizer scratch, there are {}", &[need as u64, got as u64])
+            }
+            Self::TextTooLong { got, max } => {
+                say(sink, "the text has {} bytes, at most {} can be tokenized", &[got as u64, max as u64])
+            }
+            Self::NoBos => sink("BOS was asked for, but this vocabulary has none"),
+        }
+    }
+}
+
 impl fmt::Display for EncodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::OutputTooSmall { need, got } => write!(f, "the text has {need} tokens, there is room for {got}"),
-            Self::ScratchTooSmall { need, got } => {
-                write!(f, "a word needs {need} words of tokenizer scratch, there are {got}")
-            }
-            Self::TextTooLong { got, max } => write!(f, "the text has {got} bytes, at most {max} can be tokenized"),
-            Self::NoBos => f.write_str("BOS was asked for, but this vocabulary has none"),
-        }
+        self.say(&mut |text| f.write_str(text))
     }
 }
 
@@ -243,12 +287,23 @@ pub enum DecodeError {
     },
 }
 
+impl DecodeError {
+    /// Hands what `Display` writes to `sink`; links nothing of `core::fmt`.
+    pub fn say(&self, sink: &mut Sink<'_>) -> fmt::Result {
+        match *self {
+            Self::UnknownToken { id, vocab_size } => {
+                say(sink, "token {}: the vocabulary has {}", &[id.into(), vocab_size.into()])
+            }
+            Self::OutputTooSmall { need, got } => {
+                say(sink, "the text has {} bytes, there is room for {}", &[need as u64, got as u64])
+            }
+        }
+    }
+}
+
 impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {
-            Self::UnknownToken { id, vocab_size } => write!(f, "token {id}: the vocabulary has {vocab_size}"),
-            Self::OutputTooSmall { need, got } => write!(f, "the text has {need} bytes, there is room for {got}"),
-        }
+        self.say(&mut |text| f.write_str(text))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What the merge engine asks about a word: its first symbols, which pairs merge and how urgently, how to spell the rest.
 
 use super::merge::{NO_PAIR, Symbol, Word};
-use super::vocab::{Piece, Vocab, VocabModel};
+use super::vocab::{Piece, Vocab};
 
 /// A word's bytes and the vocabulary that says which of its pairs merge.
 pub(super) struct Source<'s> {
@@ -13,7 +13,7 @@ pub(super) struct Source<'s> {
 
 impl<'s> Source<'s> {
     pub(super) fn new(vocab: &'s Vocab<'s>, text: &'s str) -> Self {
-        let space = vocab.model() == VocabModel::SentencePiece { add_space_prefix: true };
+        let space = vocab.adds_space();
         Self { vocab, text, space }
     }
 
@@ -31,7 +31,7 @@ impl<'s> Source<'s> {
 
     /// The symbol that begins at `start` before any merge: a byte for BPE, a character for SentencePiece.
     fn first_symbol(&self, start: usize) -> Symbol {
-        if let VocabModel::Bpe(_) = self.vocab.model() {
+        if self.vocab.is_bpe() {
             let byte = self.text.as_bytes().get(start);
             return Symbol { start, len: 1, token: byte.and_then(|&byte| self.vocab.byte_id(byte)) };
         }
@@ -46,7 +46,7 @@ impl<'s> Source<'s> {
 
     /// Key and token of a pair, if it merges.
     fn join(&self, left: Symbol, right: Symbol) -> Option<(u32, u32)> {
-        if let VocabModel::Bpe(_) = self.vocab.model() {
+        if self.vocab.is_bpe() {
             return self.vocab.merge(left.token?, right.token?);
         }
         let token = self.vocab.find(self.piece(left.start, left.len + right.len))?;
@@ -89,7 +89,7 @@ impl<'s> Source<'s> {
     pub(super) fn spell(&self, symbol: Symbol, push: &mut impl FnMut(u32)) -> usize {
         let piece = self.piece(symbol.start, symbol.len);
         let bytes = || piece.space.then_some(b' ').into_iter().chain(piece.bytes.iter().copied());
-        let bpe = matches!(self.vocab.model(), VocabModel::Bpe(_));
+        let bpe = self.vocab.is_bpe();
         if bytes().all(|byte| self.vocab.byte_id(byte).is_some()) {
             bytes().filter_map(|byte| self.vocab.byte_id(byte)).for_each(push);
             0

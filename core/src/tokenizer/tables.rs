@@ -10,22 +10,40 @@ pub(super) enum Ids<'a> {
 }
 
 impl<'a> Ids<'a> {
-    pub(super) fn len(&self) -> usize {
+    /// None at all.
+    pub(super) const NONE: Self = Self::Narrow(&[]);
+
+    pub(super) const fn len(&self) -> usize {
         match self {
             Self::Narrow(t) => t.len(),
             Self::Wide(t) => t.len(),
         }
     }
 
-    pub(super) fn get(&self, index: usize) -> Option<u32> {
+    pub(super) const fn get(&self, index: usize) -> Option<u32> {
         match self {
-            Self::Narrow(t) => t.get(index).map(|b| u32::from(u16::from_le_bytes(*b))),
-            Self::Wide(t) => t.get(index).map(|b| u32::from_le_bytes(*b)),
+            Self::Narrow(t) => match entry(t, index) {
+                Some(bytes) => Some(u16::from_le_bytes(*bytes) as u32),
+                None => None,
+            },
+            Self::Wide(t) => word(t, index),
         }
     }
+}
 
-    pub(super) fn iter(self) -> impl Iterator<Item = u32> + 'a {
-        (0..self.len()).map_while(move |i| self.get(i))
+/// Entry `index` of a table, if there is one.
+pub(super) const fn entry<T>(table: &[T], index: usize) -> Option<&T> {
+    match table.split_at_checked(index) {
+        Some((_, [entry, ..])) => Some(entry),
+        _ => None,
+    }
+}
+
+/// Entry `index` of a table of words.
+pub(super) const fn word(table: &[[u8; 4]], index: usize) -> Option<u32> {
+    match entry(table, index) {
+        Some(bytes) => Some(u32::from_le_bytes(*bytes)),
+        None => None,
     }
 }
 
@@ -45,32 +63,35 @@ pub(super) enum Merges<'a> {
 }
 
 impl Merges<'_> {
-    pub(super) fn len(&self) -> usize {
+    /// None at all.
+    pub(super) const NONE: Self = Self::Narrow(&[]);
+
+    pub(super) const fn len(&self) -> usize {
         match self {
             Self::Narrow(t) => t.len(),
             Self::Wide(t) => t.len(),
         }
     }
 
-    pub(super) fn get(&self, index: usize) -> Option<Merge> {
-        Some(match self {
-            Self::Narrow(t) => {
-                let [r0, r1, k0, k1, m0, m1] = *t.get(index)?;
-                Merge {
-                    right: u16::from_le_bytes([r0, r1]).into(),
-                    rank: u16::from_le_bytes([k0, k1]).into(),
-                    merged: u16::from_le_bytes([m0, m1]).into(),
-                }
-            }
-            Self::Wide(t) => {
-                let [r0, r1, r2, r3, k0, k1, k2, k3, m0, m1, m2, m3] = *t.get(index)?;
-                Merge {
-                    right: u32::from_le_bytes([r0, r1, r2, r3]),
-                    rank: u32::from_le_bytes([k0, k1, k2, k3]),
-                    merged: u32::from_le_bytes([m0, m1, m2, m3]),
-                }
-            }
-        })
+    pub(super) const fn get(&self, index: usize) -> Option<Merge> {
+        match self {
+            Self::Narrow(t) => match entry(t, index) {
+                Some([r0, r1, k0, k1, m0, m1]) => Some(Merge {
+                    right: u16::from_le_bytes([*r0, *r1]) as u32,
+                    rank: u16::from_le_bytes([*k0, *k1]) as u32,
+                    merged: u16::from_le_bytes([*m0, *m1]) as u32,
+                }),
+                None => None,
+            },
+            Self::Wide(t) => match entry(t, index) {
+                Some([r0, r1, r2, r3, k0, k1, k2, k3, m0, m1, m2, m3]) => Some(Merge {
+                    right: u32::from_le_bytes([*r0, *r1, *r2, *r3]),
+                    rank: u32::from_le_bytes([*k0, *k1, *k2, *k3]),
+                    merged: u32::from_le_bytes([*m0, *m1, *m2, *m3]),
+                }),
+                None => None,
+            },
+        }
     }
 }
 
@@ -94,37 +115,55 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    pub(super) const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     /// The next `count` entries of `N` bytes, and the zeros that fill them up to a multiple of four.
-    pub(super) fn table<const N: usize>(&mut self, table: Table, count: u64) -> Result<&'a [[u8; N]], VocabError> {
-        let need = count.saturating_mul(N as u64);
+    pub(super) const fn table<const N: usize>(
+        &mut self,
+        table: Table,
+        count: u64,
+    ) -> Result<&'a [[u8; N]], VocabError> {
+        Ok(tri!(self.bytes(table, count.saturating_mul(N as u64))).as_chunks().0)
+    }
+
+    const fn bytes(&mut self, table: Table, need: u64) -> Result<&'a [u8], VocabError> {
         let short = VocabError::Truncated { table, need, got: self.rest.len() };
-        let len = usize::try_from(need).map_err(|_| short)?;
-        let (entries, rest) = self.rest.split_at_checked(len).ok_or(short)?;
-        let (padding, rest) = rest.split_at_checked(len.wrapping_neg() % 4).ok_or(short)?;
-        if let Some(&byte) = padding.iter().find(|&&b| b != 0) {
-            return Err(VocabError::UnknownFlags { got: byte.into() });
+        if need > self.rest.len() as u64 {
+            return Err(short);
+        }
+        let Some((entries, rest)) = self.rest.split_at_checked(need as usize) else { return Err(short) };
+        let Some((mut padding, rest)) = rest.split_at_checked((need as usize).wrapping_neg() % 4) else {
+            return Err(short);
+        };
+        while let [byte, others @ ..] = padding {
+            if *byte != 0 {
+                return Err(VocabError::UnknownFlags { got: *byte as u32 });
+            }
+            padding = others;
         }
         self.rest = rest;
-        Ok(entries.as_chunks().0)
+        Ok(entries)
     }
 
     /// The next `count` ids.
-    pub(super) fn ids(&mut self, table: Table, wide: bool, count: u64) -> Result<Ids<'a>, VocabError> {
-        Ok(if wide { Ids::Wide(self.table(table, count)?) } else { Ids::Narrow(self.table(table, count)?) })
+    pub(super) const fn ids(&mut self, table: Table, wide: bool, count: u64) -> Result<Ids<'a>, VocabError> {
+        Ok(if wide { Ids::Wide(tri!(self.table(table, count))) } else { Ids::Narrow(tri!(self.table(table, count))) })
     }
 
     /// The next `count` merges.
-    pub(super) fn merges(&mut self, wide: bool, count: u64) -> Result<Merges<'a>, VocabError> {
+    pub(super) const fn merges(&mut self, wide: bool, count: u64) -> Result<Merges<'a>, VocabError> {
         let table = Table::Merges;
-        Ok(if wide { Merges::Wide(self.table(table, count)?) } else { Merges::Narrow(self.table(table, count)?) })
+        Ok(if wide {
+            Merges::Wide(tri!(self.table(table, count)))
+        } else {
+            Merges::Narrow(tri!(self.table(table, count)))
+        })
     }
 
     /// Bytes that are left.
-    pub(super) fn left(&self) -> usize {
+    pub(super) const fn left(&self) -> usize {
         self.rest.len()
     }
 }

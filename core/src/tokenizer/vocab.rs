@@ -5,7 +5,7 @@ use core::fmt;
 
 use super::error::VocabError;
 use super::pretokenize::PreTokenizer;
-use super::tables::{Ids, Merges, partition};
+use super::tables::{Ids, Merges, entry, partition};
 
 /// What a token is. The numbers are those of the stored table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +64,13 @@ pub enum VocabModel {
     },
 }
 
+/// [`Vocab::is_bpe`] of a model.
+#[inline(always)]
+pub(super) const fn is_bpe(model: &VocabModel) -> bool {
+    let sentencepiece = cfg!(feature = "vocab-sentencepiece");
+    cfg!(feature = "vocab-bpe") && (!sentencepiece || matches!(model, VocabModel::Bpe(_)))
+}
+
 /// A checked vocabulary over borrowed bytes (see [`layout`](super::layout)).
 ///
 /// A small value (a dozen slices), free to copy; nothing is built in RAM. [`Vocab::new`] reads all of the section once
@@ -106,17 +113,30 @@ impl<'a> Vocab<'a> {
     ///
     /// # Errors
     /// [`VocabError`] says which table is wrong, where, and what was found.
-    pub fn new(section: &'a [u8]) -> Result<Self, VocabError> {
+    pub const fn new(section: &'a [u8]) -> Result<Self, VocabError> {
         super::check::open(section)
     }
 
     /// The algorithm.
-    pub fn model(&self) -> VocabModel {
+    pub const fn model(&self) -> VocabModel {
         self.model
     }
 
+    /// Whether it is byte-level BPE; where only one algorithm is linked, the compiler knows.
+    #[inline(always)]
+    pub(super) const fn is_bpe(&self) -> bool {
+        is_bpe(&self.model)
+    }
+
+    /// Whether SentencePiece's space is put before a text.
+    #[inline(always)]
+    pub(super) const fn adds_space(&self) -> bool {
+        cfg!(feature = "vocab-sentencepiece")
+            && matches!(self.model, VocabModel::SentencePiece { add_space_prefix: true })
+    }
+
     /// Number of tokens; ids are `0..vocab_size`.
-    pub fn vocab_size(&self) -> u32 {
+    pub const fn vocab_size(&self) -> u32 {
         self.vocab_size
     }
 
@@ -151,21 +171,30 @@ impl<'a> Vocab<'a> {
     }
 
     /// The bytes a token stands for (its name, for a control token); they need not be whole UTF-8 characters.
-    pub fn token_bytes(&self, id: u32) -> Option<&'a [u8]> {
-        let index = id as usize;
-        let start = u32::from_le_bytes(*self.offsets.get(index)?);
-        let end = u32::from_le_bytes(*self.offsets.get(index.checked_add(1)?)?);
-        self.blob.get(start as usize..end as usize)
+    pub const fn token_bytes(&self, id: u32) -> Option<&'a [u8]> {
+        let Some((_, [start, end, ..])) = self.offsets.split_at_checked(id as usize) else { return None };
+        let (start, end) = (u32::from_le_bytes(*start) as usize, u32::from_le_bytes(*end) as usize);
+        let Some((before, _)) = self.blob.split_at_checked(end) else { return None };
+        match before.split_at_checked(start) {
+            Some((_, bytes)) => Some(bytes),
+            None => None,
+        }
     }
 
     /// Number of bytes of a token, 0 when there is no such token.
-    pub(super) fn token_len(&self, id: u32) -> usize {
-        self.token_bytes(id).map_or(0, <[u8]>::len)
+    pub(super) const fn token_len(&self, id: u32) -> usize {
+        match self.token_bytes(id) {
+            Some(bytes) => bytes.len(),
+            None => 0,
+        }
     }
 
     /// What a token is.
-    pub fn kind(&self, id: u32) -> Option<TokenKind> {
-        self.kinds.get(id as usize).and_then(|[code]| TokenKind::from_code(*code))
+    pub const fn kind(&self, id: u32) -> Option<TokenKind> {
+        match entry(self.kinds, id as usize) {
+            Some([code]) => TokenKind::from_code(*code),
+            None => None,
+        }
     }
 
     /// SentencePiece's score of a token; `None` for BPE.

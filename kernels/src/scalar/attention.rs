@@ -19,17 +19,17 @@ pub fn att_scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut
         max = if *out > max { *out } else { max };
     };
     match *keys {
-        CacheRows::F32(keys) => {
+        CacheRows::F32(keys) if cfg!(feature = "cache-f32") => {
             for (out, key) in out.iter_mut().zip(keys.chunks_exact(head_dim)) {
                 put(out, sum(query.x.iter().zip(key).map(|(q, k)| q * k)));
             }
         }
-        CacheRows::F16(keys) => {
+        CacheRows::F16(keys) if cfg!(feature = "cache-f16") => {
             for (out, key) in out.iter_mut().zip(keys.chunks_exact(head_dim)) {
                 put(out, sum(query.x.iter().zip(key).map(|(q, k)| q * f16_to_f32(*k))));
             }
         }
-        CacheRows::I8 { q: keys, scale: scales } => {
+        CacheRows::I8 { q: keys, scale: scales } if cfg!(feature = "cache-i8") => {
             for ((out, key), kd) in out.iter_mut().zip(keys.chunks_exact(head_dim)).zip(scales) {
                 let kd = f16_to_f32(*kd);
                 let mut acc = 0.0f32;
@@ -40,6 +40,8 @@ pub fn att_scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut
                 put(out, acc);
             }
         }
+        // What is left out has been refused.
+        _ => {}
     }
     max
 }
@@ -63,21 +65,22 @@ pub(crate) fn weigh(weights: &[f32], values: &CacheRows<'_>, acc: &mut [f32]) {
     for (d, acc) in acc.iter_mut().enumerate() {
         let mut chunk = 0.0f32;
         match *values {
-            CacheRows::F32(values) => {
+            CacheRows::F32(values) if cfg!(feature = "cache-f32") => {
                 for (w, v) in weights.iter().zip(values.iter().skip(d).step_by(head_dim)) {
                     chunk += w * v;
                 }
             }
-            CacheRows::F16(values) => {
+            CacheRows::F16(values) if cfg!(feature = "cache-f16") => {
                 for (w, v) in weights.iter().zip(values.iter().skip(d).step_by(head_dim)) {
                     chunk += w * f16_to_f32(*v);
                 }
             }
-            CacheRows::I8 { q, scale } => {
+            CacheRows::I8 { q, scale } if cfg!(feature = "cache-i8") => {
                 for ((w, vd), v) in weights.iter().zip(scale).zip(q.iter().skip(d).step_by(head_dim)) {
                     chunk += (w * f16_to_f32(*vd)) * *v as f32;
                 }
             }
+            _ => {}
         }
         *acc += chunk;
     }

@@ -6,6 +6,7 @@ use crate::{
     BLOCK, Format, Input, Matrix, Panel, Store, Tile,
     acts::ActRow,
     float16::{bf16_to_f32, f16_to_f32},
+    linked::FLOAT_WEIGHTS,
     math::sum,
     matrix::FLOAT_UNIT,
 };
@@ -19,9 +20,15 @@ use crate::{
 /// `acc = acc + ((d * ad) * isum + m * (ad * asum))` (Q4M), blocks in index order. Float: the contract's vector sum.
 pub fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {
     if !w.format().is_quantised() {
-        return float(w, panels, x, out, store);
+        if FLOAT_WEIGHTS {
+            float(w, panels, x, out, store);
+        }
+        return;
     }
-    match w.panel() {
+    let panel = w.panel();
+    match panel {
+        // What is left out has been refused.
+        _ if !panel.is_linked() => {}
         Panel::R1 => quantised::<1>(w, panels, x, out, store),
         Panel::R4 => quantised::<4>(w, panels, x, out, store),
         Panel::R8 => quantised::<8>(w, panels, x, out, store),

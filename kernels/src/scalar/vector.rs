@@ -142,6 +142,7 @@ pub(crate) fn turn(a: &mut f32, b: &mut f32, [c, s]: [f32; 2]) {
 ///
 /// Sources: Shazeer 2020, arXiv:2002.05202 (gated units); Hendrycks & Gimpel 2016, arXiv:1606.08415 (GELU, tanh form).
 pub fn gate(function: Gate, gate: &mut [f32], up: &[f32]) {
+    let function = function.narrowed();
     for (gate, up) in gate.iter_mut().zip(up) {
         *gate = activate(function, *gate) * up;
     }

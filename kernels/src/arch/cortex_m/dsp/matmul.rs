@@ -23,8 +23,8 @@ use crate::{BLOCK, Format, Input, Matrix, Panel, Store, Tile, acts::ActRow, scal
 
 /// Rows of the panel this set reads.
 const R: usize = 4;
-/// Blocks of activations prepared at a time: all of a row of 576, in 1.4 KB of stack.
-const CHUNK: usize = 18;
+/// Blocks of activations prepared at a time: all of a row of 384, in 0.9 KB of stack.
+const CHUNK: usize = 12;
 /// Words of one prepared block, at most.
 const RECORD: usize = 19;
 /// Panels that share prepared activations where a row is longer than a chunk.
@@ -33,7 +33,7 @@ const GROUP: usize = 16;
 /// See [`scalar::matmul`].
 pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {
     let blocks = w.blocks();
-    if !matches!(w.panel(), Panel::D4) || blocks == 0 {
+    if !matches!(w.panel(), Panel::D4) {
         return scalar::matmul(w, panels, x, out, store);
     }
     let routines = match w.format() {
@@ -48,7 +48,9 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
     let weights = w.panels_from(panels.start);
     for t in 0..out.tokens().min(x.tokens) {
         let (act, out) = (x.acts.row(t), out.row(t));
-        if blocks <= CHUNK {
+        if blocks == 0 {
+            out.iter_mut().for_each(|out| store.put(out, 0.0));
+        } else if blocks <= CHUNK {
             whole_rows(&routines, weights, blocks, &act, out, store);
         } else {
             long_rows(&routines, weights, blocks, &act, out, store);
@@ -59,7 +61,9 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
 /// Scales and payload, block behind block.
 type Weights<'a> = (&'a [u16], &'a [u8]);
 
-/// Rows whose activations are prepared as one.
+/// Rows whose activations are prepared as one. In a function of its own, as the next one, so that each has on the stack what it
+/// needs.
+#[inline(never)]
 fn whole_rows(
     routines: &Routines,
     (scales, payload): Weights<'_>,
@@ -85,6 +89,7 @@ fn whole_rows(
 }
 
 /// Rows longer than a chunk: the sums of a group of panels wait in memory from one chunk to the next.
+#[inline(never)]
 fn long_rows(
     routines: &Routines,
     weights: Weights<'_>,

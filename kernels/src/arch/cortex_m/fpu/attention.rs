@@ -20,12 +20,12 @@ pub(super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &
         max = if *out > max { *out } else { max };
     };
     match *keys {
-        CacheRows::F32(keys) => {
+        CacheRows::F32(keys) if cfg!(feature = "cache-f32") => {
             for (out, key) in out.iter_mut().zip(keys.chunks_exact(head_dim)) {
                 put(out, key);
             }
         }
-        CacheRows::F16(keys) if head_dim <= WIDEST => {
+        CacheRows::F16(keys) if cfg!(feature = "cache-f16") && head_dim <= WIDEST => {
             let mut row = [0.0; WIDEST];
             for (out, key) in out.iter_mut().zip(keys.chunks_exact(head_dim)) {
                 put(out, widen_all(&mut row, key));
@@ -53,8 +53,11 @@ fn dot(x: &[f32], y: &[f32]) -> f32 {
 
 /// Positions of a chunk.
 const CHUNK: usize = 64;
+/// Elements of a head that `weigh_codes` takes together; heads of no multiple of it go to scalar code.
+pub(super) const GROUP: usize = 8;
 
-/// See [`scalar::att_values`]; `weigh_codes` adds to `acc` what [`weigh`] does, for int8 values.
+/// See [`scalar::att_values`]; `weigh_codes` adds to `acc` what [`weigh`] does, for int8 values: at least one row of codes and as
+/// many as weights, each of a multiple of [`GROUP`].
 #[inline(always)]
 pub(super) fn values(
     scores: &mut [f32],
@@ -64,7 +67,13 @@ pub(super) fn values(
     weigh_codes: impl Fn(&[f32], &[i8], &mut [f32]),
 ) -> f32 {
     match *values {
-        CacheRows::I8 { q, scale } if scores.len() <= CHUNK && scale.len() == scores.len() => {
+        CacheRows::I8 { q, scale }
+            if cfg!(feature = "cache-i8")
+                && matches!(scores.len(), 1..=CHUNK)
+                && scale.len() == scores.len()
+                && acc.len() & (GROUP - 1) == 0
+                && q.len() >= scores.len().saturating_mul(acc.len()) =>
+        {
             let mut products = [const { MaybeUninit::uninit() }; CHUNK];
             let products = products.get_mut(..scores.len()).unwrap_or(&mut []);
             exp_cut_scaled(scores, max, scale, products);
@@ -75,7 +84,7 @@ pub(super) fn values(
         _ => {
             exp_cut(scores, max);
             match *values {
-                CacheRows::F32(values) => weigh(scores, values, acc, |v| v),
+                CacheRows::F32(values) if cfg!(feature = "cache-f32") => weigh(scores, values, acc, |v| v),
                 _ => scalar::weigh(scores, values, acc),
             }
         }

@@ -2,20 +2,23 @@
 
 use core::{arch::global_asm, mem::MaybeUninit};
 
-use super::attention as floats;
-use crate::{BLOCK, CacheRows, Query, scalar};
+use super::attention::{self as floats, GROUP};
+use crate::{BLOCK, CacheRows, Query, linked::FLOAT_CACHES, scalar};
 
 /// Elements of the widest head that assembly reads; wider ones, and heads of no multiple of eight, go to scalar code.
 const WIDEST: usize = 256;
-/// Columns of a group.
-const GROUP: usize = 8;
 /// Words of a prepared query: a block's scale and groups, and four words a group.
 const WORDS: usize = WIDEST / BLOCK * (2 + BLOCK / GROUP * 4);
 
 /// See [`scalar::att_scores`].
 pub(in super::super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
     let dim = query.x.len();
-    let CacheRows::I8 { q: codes, scale: scales } = *keys else { return floats::scores(query, keys, scale, out) };
+    let CacheRows::I8 { q: codes, scale: scales } = *keys else {
+        return if FLOAT_CACHES { floats::scores(query, keys, scale, out) } else { f32::NEG_INFINITY };
+    };
+    if !cfg!(feature = "cache-i8") {
+        return f32::NEG_INFINITY;
+    }
     let blocks = dim.div_ceil(BLOCK);
     let count = out.len().min(scales.len()).min(codes.len().checked_div(dim).unwrap_or(0));
     let whole = dim & (GROUP - 1) == 0 && dim <= WIDEST && query.q.len() == dim && query.scale.len() >= blocks;
@@ -46,12 +49,11 @@ pub(in super::super) fn values(scores: &mut [f32], max: f32, values: &CacheRows<
 }
 
 /// Adds to `acc` the sum over positions of `weights[i] * codes[i]`, each element in position order from +0.0. There are
-/// as many rows of codes as weights.
+/// as many rows of codes as weights, and at least one, as [`floats::values`] sees to.
 fn weigh_codes(weights: &[f32], codes: &[i8], acc: &mut [f32]) {
     let dim = acc.len();
-    let there = weights.len().saturating_mul(dim) <= codes.len();
-    if dim & (GROUP - 1) != 0 || weights.is_empty() || !there {
-        return floats::weigh(weights, codes, acc, |code| code as f32);
+    if weights.is_empty() || weights.len().saturating_mul(dim) > codes.len() {
+        return;
     }
     for (at, acc) in acc.as_chunks_mut::<GROUP>().0.iter_mut().enumerate() {
         // SAFETY: `codes` has `weights.len()` rows of `dim` codes, of which this reads the group `at`, which `acc` had

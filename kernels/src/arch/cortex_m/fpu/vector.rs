@@ -76,7 +76,7 @@ pub(in super::super) fn softmax(x: &mut [f32]) {
 
 /// See [`scalar::gate`].
 pub(in super::super) fn gate(function: Gate, gate: &mut [f32], up: &[f32]) {
-    match function {
+    match function.narrowed() {
         Gate::Silu => exp::silu(gate, up),
         _ => scalar::gate(function, gate, up),
     }
