@@ -499,6 +499,8 @@ stage_capi() {
     "${make[@]}" cpp
     "${make[@]}" host 2>&1 | tee "$log"
     note "capi: $(tail -1 "$log"), on this machine"
+    "${make[@]}" left-out 2>&1 | tee "$log"
+    note "capi: $(tail -1 "$log"), of a library for one model"
     local kernels
     for kernels in dsp scalar; do
         "${make[@]}" chip KERNELS=$kernels 2>&1 | tee "$log"

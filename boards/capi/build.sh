@@ -10,7 +10,9 @@
 set -euo pipefail
 capi=$(cd "$(dirname "$0")" && pwd)
 target=${1:-$(rustc -vV | sed -n 's/^host: //p')}
-features=(${2:+--features "$2"} ${PIPSQUEAK_FEATURES:+--no-default-features --features "$PIPSQUEAK_FEATURES"})
+# Of a kernel set in assembly only the smaller part is compiled.
+features=(${2:+--features "$2" --config 'profile.release.package.pipsqueak-kernels.opt-level=2'}
+    ${PIPSQUEAK_FEATURES:+--no-default-features --features "$PIPSQUEAK_FEATURES"})
 # The library of a kernel set, or of some features, is beside the others, not in their place.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$capi/../target}/capi${2:+-$2}${PIPSQUEAK_FEATURES:+-some}
 # As a static library alone: with any other kind beside it, cargo leaves out link-time optimisation.
