@@ -499,6 +499,8 @@ stage_capi() {
     "${make[@]}" cpp
     "${make[@]}" host 2>&1 | tee "$log"
     note "capi: $(tail -1 "$log"), on this machine"
+    "${make[@]}" left-out 2>&1 | tee "$log"
+    note "capi: $(tail -1 "$log"), of a library for one model"
     # Cores, and kernel sets where not the core's own. A Cortex-M55 with the set that its board has.
     local helium
     helium=$(sed -n 's/.*kernels::\(Scalar\|Dsp\|Helium\);.*/\L\1/p' boards/mps3-an547/src/lib.rs)

@@ -282,6 +282,10 @@ enum pipsqueak_error
    */
   PIPSQUEAK_ERROR_FOREIGN_KERNELS = 34,
   /**
+   * The library was built without the code for this: `what` is the cargo feature that links it.
+   */
+  PIPSQUEAK_ERROR_LEFT_OUT = 35,
+  /**
    * The model has no vocabulary and takes token ids only.
    */
   PIPSQUEAK_ERROR_NO_VOCABULARY = 40,
@@ -614,7 +618,8 @@ const char *pipsqueak_kernels_name(void);
  * `pipsqueak_model_verify`. The image stays where it is and is used in place. `model` is memory for a handle, initialised
  * or not; when the opening fails it is closed.
  *
- * Errors: `NULL`, `MISALIGNED`, `LENGTH`, `OVERLAP`, and all about images, `TRUNCATED` to `SECTION`.
+ * Errors: `NULL`, `MISALIGNED`, `LENGTH`, `OVERLAP`, and all about images, `TRUNCATED` to `SECTION`; `LEFT_OUT` names what this library was
+ * built without.
  */
 pipsqueak_error pipsqueak_model_open(pipsqueak_model *model,
                                      const void *image,
@@ -704,7 +709,7 @@ pipsqueak_error pipsqueak_sampling_default(pipsqueak_sampling *sampling);
  * may share a model, which cannot be closed before all of them are.
  *
  * Errors: `NULL`, `MISALIGNED`, `LENGTH`, `OVERLAP`, `NOT_OPEN`, `SETTING`; `SCRATCH_TOO_SMALL` and `KV_TOO_SMALL` with the bytes
- * that are needed.
+ * that are needed; `LEFT_OUT` when this library was built without this kind of cache.
  */
 pipsqueak_error pipsqueak_session_open(pipsqueak_session *session,
                                        const pipsqueak_model *model,

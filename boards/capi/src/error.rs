@@ -69,6 +69,8 @@ pub enum pipsqueak_error {
     PIPSQUEAK_ERROR_SECTION = 33,
     /// Tensor `what` is packed for other kernels: its panel is `got`, this library's is `need`. It would be read slowly.
     PIPSQUEAK_ERROR_FOREIGN_KERNELS = 34,
+    /// The library was built without the code for this: `what` is the cargo feature that links it.
+    PIPSQUEAK_ERROR_LEFT_OUT = 35,
 
     /// The model has no vocabulary and takes token ids only.
     PIPSQUEAK_ERROR_NO_VOCABULARY = 40,
@@ -175,6 +177,10 @@ impl pipsqueak_failure {
         })
     }
 
+    fn left_out(feature: &str) -> Self {
+        Self::new(Code::PIPSQUEAK_ERROR_LEFT_OUT).what(feature)
+    }
+
     pub(crate) fn foreign(kind: TensorKind, layer: u32, need: Panel, got: Panel) -> Self {
         Self::new(Code::PIPSQUEAK_ERROR_FOREIGN_KERNELS).tensor(kind, layer).wide(need as u64, got as u64)
     }
@@ -213,6 +219,7 @@ impl From<ImageError> for Failure {
                 let failure = Self::new(Code::PIPSQUEAK_ERROR_LAYOUT).tensor(kind, layer);
                 match error {
                     LayoutError::Size { need, got } => failure.numbers(need, got),
+                    LayoutError::LeftOut { feature } => Self::left_out(feature),
                     _ => failure,
                 }
             }
@@ -233,6 +240,7 @@ impl From<ConfigError> for Failure {
             ConfigError::RopeDim { rope_dim, head_dim } => ("rope_dim", head_dim, rope_dim),
             ConfigError::NotANumber { field, got } => (field, 0, got.to_bits()),
             ConfigError::Unknown { field, got } => (field, 0, got),
+            ConfigError::LeftOut { feature } => return Self::left_out(feature),
         };
         Self::new(Code::PIPSQUEAK_ERROR_SHAPE).what(what).wide(need.into(), got.into())
     }
@@ -271,6 +279,7 @@ impl From<VocabError> for Failure {
             VocabError::BadEntry { table, index, got } => (table, index.into(), got.into()),
             VocabError::NotSorted { table, index } => (table, index.into(), 0),
             VocabError::EntryCount { table, need, got } => (table, need.into(), got.into()),
+            VocabError::LeftOut { feature } => return Self::left_out(feature),
             VocabError::MergeMismatch { left, merged, .. } => (Table::Merges, left.into(), merged.into()),
             _ => (Table::Header, 0, 0),
         };
@@ -352,6 +361,7 @@ impl From<SessionError> for Failure {
                 Self { layer, ..failure }
             }
             SessionError::NoLogits => Self::new(Code::PIPSQUEAK_ERROR_NO_LOGITS),
+            SessionError::LeftOut { feature } => Self::left_out(feature),
         }
     }
 }
@@ -502,6 +512,7 @@ words! {
     PIPSQUEAK_ERROR_VOCABULARY_SIZE: "the vocabulary has another number of tokens than the model" ": %g, the model %n",
     PIPSQUEAK_ERROR_SECTION: "a section of the image makes no sense" ": %w",
     PIPSQUEAK_ERROR_FOREIGN_KERNELS: "the image is packed for other kernels" ": %w%l, panel %g, this library's is %n",
+    PIPSQUEAK_ERROR_LEFT_OUT: "the library was built without this feature" ": %w",
     PIPSQUEAK_ERROR_NO_VOCABULARY: "the model takes token ids only" "",
     PIPSQUEAK_ERROR_NOT_UTF8: "the text is not UTF-8" ": from byte %g on",
     PIPSQUEAK_ERROR_TEXT_TOO_LONG: "the text is too long" ": %g bytes of at most %n",

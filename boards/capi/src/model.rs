@@ -68,7 +68,8 @@ pub struct pipsqueak_info {
 /// `pipsqueak_model_verify`. The image stays where it is and is used in place. `model` is memory for a handle, initialised
 /// or not; when the opening fails it is closed.
 ///
-/// Errors: `NULL`, `MISALIGNED`, `LENGTH`, `OVERLAP`, and all about images, `TRUNCATED` to `SECTION`.
+/// Errors: `NULL`, `MISALIGNED`, `LENGTH`, `OVERLAP`, and all about images, `TRUNCATED` to `SECTION`; `LEFT_OUT` names what this library was
+/// built without.
 ///
 /// # Safety
 /// The rules at the top.

@@ -145,7 +145,7 @@ unsafe fn write_sampling(place: *mut pipsqueak_sampling, sampling: Sampling) -> 
 /// may share a model, which cannot be closed before all of them are.
 ///
 /// Errors: `NULL`, `MISALIGNED`, `LENGTH`, `OVERLAP`, `NOT_OPEN`, `SETTING`; `SCRATCH_TOO_SMALL` and `KV_TOO_SMALL` with the bytes
-/// that are needed.
+/// that are needed; `LEFT_OUT` when this library was built without this kind of cache.
 ///
 /// # Safety
 /// The rules at the top.

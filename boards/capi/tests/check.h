@@ -46,5 +46,6 @@ void test_images(void);
 void test_plans(void);
 void test_text(void);
 void test_sessions(void);
+void test_left_out(void);
 
 #endif
