@@ -8,14 +8,15 @@ use core::{
 };
 
 use board::Board;
-use common::{Error, cores, region, report::stat, settings::Settings, stack, story};
+use common::{TellError, cores, report::stat, settings::Settings, stack, story};
 use pipsqueak::{
-    Plan, PlanOptions, Session, compile_time, include_image,
+    Image, Plan, PlanOptions, Session, compile_time, include_image,
     kernels::{arena::Line, team::Team},
 };
 use static_cell::ConstStaticCell;
 
 static MODEL: &[u8] = include_image!(env!("PIPSQUEAK_IMAGE"));
+static IMAGE: Image = compile_time::image(MODEL);
 const PLAN: Plan = compile_time::plan(MODEL, PlanOptions::small(board::CONTEXT));
 const _: () = compile_time::must_fit(&PLAN, board::MODEL_RAM);
 
@@ -42,17 +43,18 @@ fn help() -> ! {
     }
 }
 
-fn demo(board: &mut Board) -> Result<(), Error> {
+fn demo(board: &mut Board) -> Result<(), TellError> {
     let mut line = [0; 160];
-    let settings = Settings::new(board::CONTEXT).with(common::Console::arguments(&mut board.console, &mut line));
-    let image = region::opened(MODEL)?;
-    let (scratch, kv) = SCRATCH.try_take().zip(KV.try_take()).ok_or(Error::Taken)?;
-    let work = WORK.try_take().ok_or(Error::Taken)?;
+    let settings =
+        Settings::new(board::CONTEXT, board::BUDGET).with(common::Console::arguments(&mut board.console, &mut line));
+    IMAGE.intact()?;
+    let (scratch, kv) = SCRATCH.try_take().zip(KV.try_take()).ok_or(TellError::Taken)?;
+    let work = WORK.try_take().ok_or(TellError::Taken)?;
     board::start_second(help);
     while TEAM.size() < 2 {
         core::hint::spin_loop();
     }
-    let mut session = Session::new(&image, &board::KERNELS, &TEAM, &PLAN, scratch, kv)?;
+    let mut session = Session::new(&IMAGE, &board::KERNELS, &TEAM, &PLAN, scratch, kv)?;
     story::tell(&mut session, board, &settings, work)?;
     let helped = HELPED.load(Relaxed);
     let _ = writeln!(board.console, "the second core has {}", if helped > 0 { "helped" } else { "only looked on" });

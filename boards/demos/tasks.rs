@@ -9,7 +9,7 @@ use core::{
 };
 
 use board::Board;
-use common::{Error, region, report::stat, settings::Settings, stack};
+use common::{TellError, report::stat, settings::Settings, stack};
 use cortex_m::peripheral::SYST;
 use embassy_executor::{Executor, Spawner};
 use embassy_futures::yield_now;
@@ -22,6 +22,7 @@ use pipsqueak::{
 use static_cell::{ConstStaticCell, StaticCell};
 
 static MODEL: &[u8] = include_image!(env!("PIPSQUEAK_IMAGE"));
+static IMAGE: Image = compile_time::image(MODEL);
 const PLAN: Plan = compile_time::plan(MODEL, PlanOptions::small(board::CONTEXT));
 const _: () = compile_time::must_fit(&PLAN, board::MODEL_RAM);
 
@@ -32,8 +33,6 @@ static EXECUTOR: StaticCell<Executor> = StaticCell::new();
 const PROMPT: &str = "Once upon a time";
 /// Tokens of the answer.
 const TOKENS: usize = 40;
-/// Multiply-adds of a slice.
-const BUDGET: usize = 4000;
 
 /// Ticks of the core's clock from one interrupt to the next.
 const PERIOD: u32 = 25_000;
@@ -42,7 +41,10 @@ static TICK: Signal<CriticalSectionRawMutex, u32> = Signal::new();
 static CHANGES: AtomicU32 = AtomicU32::new(0);
 static LATEST: AtomicU32 = AtomicU32::new(0);
 
-board::entry!(forever | board | EXECUTOR.init(Executor::new()).run(|spawner| start(spawner, board)));
+board::entry!(forever {
+    let board = board::board();
+    EXECUTOR.init(Executor::new()).run(|spawner| start(spawner, board))
+});
 
 fn start(spawner: Spawner, board: Board) {
     stack::paint();
@@ -91,13 +93,13 @@ async fn talk(mut board: Board) {
     common::Console::exit(&mut board.console, result.is_ok())
 }
 
-async fn story(board: &mut Board) -> Result<(), Error> {
-    let image: Image<'_> = region::opened(MODEL)?;
-    let vocab = image.vocab().ok_or(Error::NoVocabulary)?;
+async fn story(board: &mut Board) -> Result<(), TellError> {
+    IMAGE.intact()?;
+    let vocab = IMAGE.vocab().ok_or(TellError::NoVocabulary)?;
     let team = Team::alone();
-    let (scratch, kv) = SCRATCH.try_take().zip(KV.try_take()).ok_or(Error::Taken)?;
-    let mut session = Session::new(&image, &board::KERNELS, &team, &PLAN, scratch, kv)?;
-    let settings = Settings::new(board::CONTEXT);
+    let (scratch, kv) = SCRATCH.try_take().zip(KV.try_take()).ok_or(TellError::Taken)?;
+    let mut session = Session::new(&IMAGE, &board::KERNELS, &team, &PLAN, scratch, kv)?;
+    let settings = Settings::new(board::CONTEXT, board::BUDGET);
 
     let (mut tokens, mut work) = ([0; PROMPT.len() + 2], [0; scratch_len(PROMPT.len())]);
     let options = EncodeOptions { add_bos: vocab.add_bos(), parse_special: false };
@@ -126,10 +128,10 @@ async fn story(board: &mut Board) -> Result<(), Error> {
 }
 
 /// Tokens through the model, giving way after each slice.
-async fn forward<K: Kernels>(session: &mut Session<'_, K>, mut tokens: &[u32]) -> Result<(), Error> {
+async fn forward<K: Kernels>(session: &mut Session<'_, K>, mut tokens: &[u32]) -> Result<(), TellError> {
     while !tokens.is_empty() {
         let taken = session.feed(tokens, Want::Last)?;
-        while session.step(BUDGET)? != Progress::Done {
+        while session.step(board::BUDGET)? != Progress::Done {
             yield_now().await;
         }
         yield_now().await;

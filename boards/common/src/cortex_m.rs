@@ -45,18 +45,17 @@ impl Clock for SysTick {
     }
 }
 
-/// The entry point of a demo, `fn(&mut Board) -> Result<(), Error>`, on the board `board::board()`; or, after `forever`, of
-/// one that takes the board and does not come back. A fault or a panic calls `board::fail(text)`.
+/// The entry point of a demo, `fn(&mut Board) -> Result<(), Error>`, on the board `board::board()`; or, after `forever`, a
+/// block that is not left. A fault or a panic calls `board::fail(text)`.
 #[macro_export]
 macro_rules! cortex_m_entry {
     ($demo:path) => {
-        $crate::cortex_m_entry!(forever |board| $crate::run(board, $demo));
+        $crate::cortex_m_entry!(forever { $crate::run(board::board(), $demo) });
     };
-    (forever |$board:ident| $demo:expr) => {
+    (forever $start:block) => {
         #[cortex_m_rt::entry]
         fn main() -> ! {
-            let $board = board::board();
-            $demo
+            $start
         }
 
         #[cortex_m_rt::exception]
