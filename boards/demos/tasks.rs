@@ -48,7 +48,6 @@ board::entry!(forever {
 
 fn start(spawner: Spawner, board: Board) {
     stack::paint();
-    board::interrupt_every(PERIOD);
     // Each is spawned once, so there is a place for it.
     if let (Ok(lamp), Ok(talk)) = (lamp(), talk(board)) {
         spawner.spawn(lamp);
@@ -94,7 +93,9 @@ async fn talk(mut board: Board) {
 }
 
 async fn story(board: &mut Board) -> Result<(), TellError> {
+    // The whole model is read: before the lamp counts.
     IMAGE.intact()?;
+    board::interrupt_every(PERIOD);
     let vocab = IMAGE.vocab().ok_or(TellError::NoVocabulary)?;
     let team = Team::alone();
     let (scratch, kv) = SCRATCH.try_take().zip(KV.try_take()).ok_or(TellError::Taken)?;
