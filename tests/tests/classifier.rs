@@ -111,7 +111,7 @@ fn every_field() {
     assert_eq!(change(16, &[0, 0]), no_shape(Shape { width: 0, ..shape }));
     assert_eq!(change(18, &[0, 0]), no_shape(Shape { height: 0, ..shape }));
     assert_eq!(change(22, &[0, 0]), no_shape(Shape { classes: 0, ..shape }));
-    assert_eq!(change(24, &[4]), Err(ClassifierError::Panel { got: 4 }));
+    assert_eq!(change(24, &[6]), Err(ClassifierError::Panel { got: 6 }));
     let other = Shape { classes: 300, ..shape };
     let need = other.file_bytes(Panel::R1).unwrap() as u64;
     assert_eq!(change(22, &300u16.to_le_bytes()), Err(ClassifierError::Length { need, got: len }));
