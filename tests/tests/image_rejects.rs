@@ -413,7 +413,7 @@ fn forged_directories() {
     refused!(one(w2, &|e| e.format = Format::Q4), ImageError::Layout { error: LayoutError::Size { .. }, .. });
     refused!(one(embedding, &|e| e.panel = Panel::R16), ImageError::Layout { error: LayoutError::Size { .. }, .. });
     // Numbers that the types cannot hold.
-    for (field, value) in [(0, 13u8), (0, 255), (4, 6), (4, 255), (5, 4), (5, 255)] {
+    for (field, value) in [(0, 13u8), (0, 255), (4, 6), (4, 255), (5, 6), (5, 255)] {
         let forge = Forge::new(&good);
         let mut content = forge.section(DIRECTORY);
         content[wq * ENTRY_BYTES + field] = value;
