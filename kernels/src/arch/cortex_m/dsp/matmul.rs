@@ -23,10 +23,8 @@ use crate::{BLOCK, Format, Input, Matrix, Panel, Store, Tile, acts::ActRow, scal
 
 /// Rows of the panel this set reads.
 const R: usize = 4;
-/// Blocks of activations prepared at a time where that is all of a row, up to 288 columns: 0.7 KB of stack.
-const SHORT: usize = 9;
-/// The same for longer rows: 1.4 KB of stack.
-const LONG: usize = 18;
+/// Blocks of activations prepared at a time, 288 columns: 0.7 KB of stack. Most rows are no longer.
+const CHUNK: usize = 9;
 /// Words of one prepared block, at most.
 const RECORD: usize = 19;
 /// Panels that share prepared activations where a row is longer than a chunk.
@@ -36,10 +34,10 @@ const GROUP: usize = 16;
 #[inline(always)]
 pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {
     let (blocks, rows) = (w.blocks(), out.rows());
-    let usual = matches!(w.panel(), Panel::D4) && blocks.wrapping_sub(1) < SHORT && rows & (R - 1) == 0;
+    let usual = matches!(w.panel(), Panel::D4) && blocks.wrapping_sub(1) < CHUNK && rows & (R - 1) == 0;
     // A chip works on one token, and most matrices have short rows in whole panels: this path is as short as can be.
     if usual && (x.tokens, out.tokens()) == (1, 1) {
-        let mut records = [const { MaybeUninit::uninit() }; SHORT];
+        let mut records = [const { MaybeUninit::uninit() }; CHUNK];
         let mut stream = Stream { records: &mut records, blocks: 0 };
         let routines = Routines::of(w.format());
         routines.prepare(&mut stream, &x.acts.whole(), 0, blocks);
@@ -73,11 +71,11 @@ fn any(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, 
 
 /// Adds to `sums` the products of as many panels, from `first` on.
 fn add_chunks(w: &Matrix<'_>, first: usize, act: &ActRow<'_>, sums: &mut [[f32; R]]) {
-    let mut records = [const { MaybeUninit::uninit() }; LONG];
+    let mut records = [const { MaybeUninit::uninit() }; CHUNK];
     let mut stream = Stream { records: &mut records, blocks: 0 };
     let routines = Routines::of(w.format());
-    for start in (0..w.blocks()).step_by(LONG) {
-        routines.prepare(&mut stream, act, start, LONG.min(w.blocks() - start));
+    for start in (0..w.blocks()).step_by(CHUNK) {
+        routines.prepare(&mut stream, act, start, CHUNK.min(w.blocks() - start));
         for (p, sum) in sums.iter_mut().enumerate() {
             let so_far = *sum;
             routines.dots(w, first + p, start, &stream, &so_far, core::slice::from_mut(sum), Store::Set);
