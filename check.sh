@@ -425,7 +425,7 @@ stage_boards() {
     note "boards: stm32f405, stm32h743, rp2350, nrf52840 and esp32c3 build; not run, as nothing here has these chips"
     tests/firmware_doc.sh "$target/firmware-doc"
     note "boards: what docs/firmware.md tells a new user to do works, and the board says what the page says"
-    for table in sizes instructions; do
+    for table in sizes instructions matvec; do
         if [ -n "${UPDATE:-}" ]; then
             cp "$target/boards/$table.txt" boards/
         fi

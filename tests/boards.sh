@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The boards under QEMU: every demo's output against boards/demos/*.out, every text and every bit against the host's, and the
-# two tables, boards/sizes.txt and boards/instructions.txt, made anew in the folder $1. ./check.sh boards calls it.
+# tables boards/{sizes,instructions,matvec}.txt, made anew in the folder $1. ./check.sh boards calls it.
 #
 #   PIPSQUEAK            the host's program
 #   PIPSQUEAK_DATA       folder with stories260K.bin and tok512.bin; without them the model in the box is all there is
@@ -64,6 +64,16 @@ measure_speed() {
         "$(awk -v a="$(stat instructions_a_token)" -v m="$macs" 'BEGIN { printf "%.2f", a / m }')" \
         "$(stat instructions_to_first_token)" "$(stat instructions_full_context)" "$(stat worst_slice)" "$compiler" \
         >>"$out/instructions.txt"
+}
+
+# Lines of matvec.txt, a format each.
+measure_products() {
+    local board=$1 format
+    for format in q8 q4 q4m; do
+        printf '%-14s %-11s %10d %10d %8s %8s  %s\n' "$board" "$(stat kernels)/$format" "$(stat $format/64)" "$(stat $format/288)" \
+            "$(awk -v n="$(stat $format/64)" 'BEGIN { printf "%.3f", n / (64 * 64) }')" \
+            "$(awk -v n="$(stat $format/288)" 'BEGIN { printf "%.3f", n / (288 * 288) }')" "$compiler" >>"$out/matvec.txt"
+    done
 }
 
 # Nothing of these in a program that promises it.
@@ -169,6 +179,13 @@ cat >"$out/instructions.txt" <<'HEADER'
 #
 # board        model/context      tokens      a token a mult.  first token full context worst slice  compiler
 HEADER
+cat >"$out/matvec.txt" <<'HEADER'
+# Instructions, simulated: counted by QEMU's -icount, not cycles. A square matrix in the panel of the board's kernels times
+# one token: all of it (block scales, preparing the activations, the call), and by its multiply-adds.
+# Written by `UPDATE=1 ./check.sh boards`; compared within 3 % when the compiler is the same.
+#
+# board        set/format       64 x 64  288 x 288  a mult.  a mult.  compiler
+HEADER
 cat >"$out/sizes.txt" <<'HEADER'
 # Bytes of each program: code, constants without the model, the model that is linked in, initialised data, zeroed data (with
 # the arenas), and how deep the stack has been.
@@ -179,7 +196,7 @@ HEADER
 
 for board in "${boards[@]}"; do
     compiler=$(compiler_of "$board")
-    for demo in story selftest kernel_tests digits repl heap blink tasks pair; do
+    for demo in story selftest kernel_tests matvec digits repl heap blink tasks pair; do
         has_demo "$board" $demo || continue
         model=0
         case $demo in
@@ -191,13 +208,17 @@ for board in "${boards[@]}"; do
         *) run "$board" $demo ;;
         esac
         # The heap's story is the story.
-        same_text ${demo/heap/story} "$board"
+        [ $demo = matvec ] || same_text ${demo/heap/story} "$board"
+        [ $demo != matvec ] || measure_products "$board"
         [ $demo != story ] || measure_speed "$board" stories/256 "$box"
         case $demo in
         story | heap | repl | selftest | blink | tasks | pair) model=$(wc -c <"$box") ;;
         digits) model=$(wc -c <host-cli/box/digits-hidden.pipc) ;;
         esac
-        [ $demo = repl ] || measure_size "$board" $demo "$model"
+        case $demo in
+        repl | matvec) ;;
+        *) measure_size "$board" $demo "$model" ;;
+        esac
         case $demo in story | selftest | digits | blink | repl) no_panic "$board" $demo ;; esac
     done
     if has_demo "$board" flashed; then

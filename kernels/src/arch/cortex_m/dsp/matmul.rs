@@ -52,7 +52,7 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
 #[cold]
 #[inline(never)]
 fn any(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {
-    if !matches!(w.panel(), Panel::D4) || w.blocks() == 0 {
+    if !matches!(w.panel(), Panel::D4) {
         return scalar::matmul(w, panels, x, out, store);
     }
     for t in 0..out.tokens().min(x.tokens) {
