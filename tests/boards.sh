@@ -14,7 +14,7 @@ read -ra boards <<<"${BOARDS:-${all[*]}}"
 box=$PWD/host-cli/box/stories.pips
 prompt="Once upon a time"
 # A demo that hangs is a failure, not a wait.
-export PIPSQUEAK_LIMIT=${PIPSQUEAK_LIMIT:-120}
+export PIPSQUEAK_LIMIT=${PIPSQUEAK_LIMIT:-900}
 rm -f "$out"/*.txt
 
 fail() { echo "boards: $*" >&2; exit 1; }
