@@ -61,7 +61,7 @@ pub(crate) struct Buffers<'a> {
     pub(crate) angles: &'a mut [f32],
     /// `[n][n_heads]` rows of `head_dim`.
     pub(crate) query: ActBuffer<'a>,
-    /// `[slots][context]`.
+    /// `[slots][lanes][context]`.
     pub(crate) scores: &'a mut [f32],
     /// `[rows][vocab_size]`.
     pub(crate) logits: &'a mut [f32],

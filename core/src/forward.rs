@@ -5,7 +5,7 @@
 use core::num::NonZeroUsize;
 
 use pipsqueak_kernels::{
-    BLOCK, Input, Kernels, Linear, Matrix, NotFinite, Pairs, Query, Store, Tile,
+    BLOCK, Input, Kernels, Linear, Matrix, NotFinite, Pairs, Pieces, Queries, Query, Store, Tile,
     linear::count_units,
     math::cos_sin,
     run_linears, scalar,
@@ -149,12 +149,28 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
             }
             Stage::Attend => {
                 let [q, ..] = split3(buf.wide, [n * q_dim, n * kv_dim, n * kv_dim]);
-                let slots = NonZeroUsize::new(self.plan.sizes.slots).unwrap_or(NonZeroUsize::MIN);
+                let sizes = &self.plan.sizes;
+                let slots = NonZeroUsize::new(sizes.slots).unwrap_or(NonZeroUsize::MIN);
                 let attention =
                     Attention { config, cache, layer: self.cursor.layer as usize, pos, q, query: &buf.query };
-                let out = Rows::new(part_mut(buf.xb, 0, n * q_dim), config.head_dim as usize);
-                let hands = Dealt::new(out, first, first + count, slots);
-                let scores = Rows::new(buf.scores, self.plan.options.context);
+                let xb = part_mut(buf.xb, 0, n * q_dim);
+                let scores = Rows::new(buf.scores, self.plan.options.context * sizes.lanes);
+                let whole = count == self.units.0;
+                if let Some(groups) = whole.then(|| attention.groups(kernels, sizes.lanes, n)).flatten() {
+                    let out = Tile::whole(xb, q_dim, n);
+                    let rows = groups.heads * config.head_dim as usize;
+                    let mut pieces = Pieces::new(out, rows, groups.kv_heads, groups.tokens);
+                    let count = n.div_ceil(groups.tokens) * groups.kv_heads.get();
+                    let hands = Dealt::new(&mut pieces, 0, count, slots);
+                    share(team, 0, slots.get().min(count), (hands, scores), |_, (hand, scores)| {
+                        for (index, mut out) in hand {
+                            attention.group(kernels, &groups, index, scores, &mut out);
+                        }
+                    });
+                    return Ok(());
+                }
+                let mut rows = Rows::new(xb, config.head_dim as usize);
+                let hands = Dealt::new(&mut rows, first, first + count, slots);
                 share(team, 0, slots.get().min(count), (hands, scores), |_, (hand, scores)| {
                     for (unit, out) in hand {
                         attention.head(kernels, unit, scores, out);
@@ -382,6 +398,56 @@ impl Attention<'_, '_> {
         }
     }
 
+    /// How `n` tokens' queries are taken together, in at most `lanes`; `None` where one head after the other is better.
+    #[inline(always)]
+    fn groups<K: Kernels + ?Sized>(&self, kernels: &K, lanes: usize, n: usize) -> Option<Groups> {
+        let wanted = kernels.att_lanes(self.config.head_dim as usize);
+        if wanted < 2 || wanted > lanes {
+            return None;
+        }
+        let kv_heads = NonZeroUsize::new(self.config.n_kv_heads as usize)?;
+        let heads = self.config.n_heads as usize / kv_heads;
+        let tokens = wanted.checked_div(heads)?.min(n);
+        // With half of the lanes empty nothing is won.
+        (tokens * heads * 2 >= wanted).then_some(Groups { kv_heads, heads, tokens })
+    }
+
+    /// Piece `index` of all tokens' attention, a group of tokens and a head of the cache.
+    fn group<K: Kernels + ?Sized>(
+        &self,
+        kernels: &K,
+        groups: &Groups,
+        index: usize,
+        scores: &mut [f32],
+        out: &mut Tile<'_>,
+    ) {
+        let Groups { kv_heads, heads, tokens } = *groups;
+        let (t, kv_head) = (index / kv_heads * tokens, index % kv_heads);
+        let head_dim = self.config.head_dim as usize;
+        let stride = self.config.n_heads as usize;
+        let unit = t * stride + kv_head * heads;
+        let blocks = head_dim.div_ceil(BLOCK);
+        let (q, scale): (&[i8], &[f32]) = match self.cache.kv() {
+            KvType::I8 => (rest(self.query.q, unit * blocks * BLOCK), rest(self.query.scale, unit * blocks)),
+            _ => (&[], &[]),
+        };
+        let queries = Queries {
+            x: rest(self.q, unit * head_dim),
+            q,
+            scale,
+            head_dim,
+            heads,
+            stride,
+            tokens: out.tokens(),
+            first_len: self.pos + t + 1,
+            att_scale: self.config.att_scale,
+        };
+        let len = queries.last_len();
+        let (keys, values) =
+            (self.cache.keys(self.layer, kv_head, 0, len), self.cache.values(self.layer, kv_head, 0, len));
+        kernels.attend(&queries, &keys, &values, scores, out);
+    }
+
     /// What a unit is about.
     #[inline(always)]
     fn of(&self, unit: usize) -> Head<'_> {
@@ -435,6 +501,20 @@ impl Attention<'_, '_> {
         }
         last
     }
+}
+
+/// How queries are taken together.
+struct Groups {
+    kv_heads: NonZeroUsize,
+    /// Query heads of a head of the cache.
+    heads: usize,
+    /// Tokens of a group; the last may have fewer.
+    tokens: usize,
+}
+
+/// What follows the first `at` elements.
+fn rest<T>(data: &[T], at: usize) -> &[T] {
+    data.get(at..).unwrap_or(&[])
 }
 
 /// One head of a token.

@@ -46,7 +46,7 @@ impl PlanOptions {
 /// | activations | `B * blocks(max(dim, q_dim, hidden_dim))` blocks | 32 i8, f32, i32 |
 /// | RoPE angles | `B * rope_dim` | f32 |
 /// | quantised queries (int8 cache only) | `B * n_heads * blocks(head_dim)` blocks | 32 i8, f32, i32 |
-/// | scores | `S * context`, `S` = 1, or `4 T` for several threads | f32 |
+/// | scores | `S * context`, `S` = 1, or `4 T` for several threads; 16 times that for batches of 16 and more | f32 |
 /// | logits | `L * vocab_size` | f32 |
 /// | sampling order | `vocab_size` | u32 |
 /// | tokens | `B` | u32 |
@@ -74,11 +74,16 @@ pub(crate) struct Sizes {
     pub(crate) angles: usize,
     pub(crate) query_blocks: usize,
     pub(crate) slots: usize,
+    /// Rows of scores in a slot.
+    pub(crate) lanes: usize,
     pub(crate) scores: usize,
     pub(crate) logits: usize,
     pub(crate) order: usize,
     pub(crate) tokens: usize,
 }
+
+/// Queries that attention takes at once, at most.
+const MANY: usize = 16;
 
 const fn max(a: usize, b: usize) -> usize {
     if a > b { a } else { b }
@@ -98,6 +103,8 @@ impl Plan {
         };
         // More score buffers than threads, so that heads can be shared out evenly.
         let slots = if threads > 1 { threads.saturating_mul(4) } else { 1 };
+        // Kernels that take several queries at once want a row of scores for each.
+        let lanes = if batch >= MANY { MANY } else { 1 };
         let sizes = Sizes {
             x: batch.saturating_mul(dim),
             xb: batch.saturating_mul(max(dim, q_dim)),
@@ -106,7 +113,8 @@ impl Plan {
             angles: batch.saturating_mul(config.rope_dim as usize),
             query_blocks: batch.saturating_mul(query_blocks),
             slots,
-            scores: slots.saturating_mul(context),
+            lanes,
+            scores: slots.saturating_mul(lanes).saturating_mul(context),
             logits: logits.saturating_mul(vocab),
             order: vocab,
             tokens: batch,

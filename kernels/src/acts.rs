@@ -1,8 +1,11 @@
 //! Activations: float rows, and the same rows quantised to int8 blocks.
 
+use core::num::NonZeroUsize;
+
 use crate::{
     BLOCK,
     slice::{part, part_mut},
+    team::Parts,
 };
 
 /// Quantised activations of several tokens: `[tokens][blocks][32]`.
@@ -188,5 +191,39 @@ impl<'a> Tile<'a> {
     #[inline]
     pub fn part(&mut self, t: usize, first: usize, len: usize) -> &mut [f32] {
         part_mut(self.row(t), first, len)
+    }
+}
+
+/// A tile in pieces of some tokens and some rows: piece `i` is strip `i % strips` of the tokens `i / strips * tokens ..`.
+#[derive(Debug)]
+pub struct Pieces<'a> {
+    whole: Tile<'a>,
+    rows: usize,
+    strips: NonZeroUsize,
+    tokens: usize,
+}
+
+impl<'a> Pieces<'a> {
+    /// `whole` in `strips` strips of `rows` rows, `tokens` tokens at a time.
+    pub fn new(whole: Tile<'a>, rows: usize, strips: NonZeroUsize, tokens: usize) -> Self {
+        Self { whole, rows, strips, tokens }
+    }
+}
+
+// SAFETY: pieces with different indices differ in their strip or in their tokens, and strips and groups of tokens are
+// disjoint.
+unsafe impl<'a> Parts for Pieces<'a> {
+    type Part = Tile<'a>;
+
+    unsafe fn part(&self, index: usize) -> Tile<'a> {
+        let (group, strip) = (index / self.strips, index % self.strips);
+        // SAFETY: the caller holds each piece once, and different pieces do not overlap.
+        let tile = unsafe { self.whole.strip(strip.saturating_mul(self.rows), self.rows) };
+        let first = group.saturating_mul(self.tokens).min(tile.tokens);
+        let tokens = self.tokens.min(tile.tokens - first);
+        // SAFETY: `first <= tokens`, and all tokens' rows lie `stride` apart in the tile; where no token is left the address
+        // is not used.
+        let start = if tokens == 0 { tile.start } else { unsafe { tile.start.add(first * tile.stride) } };
+        Tile { start, tokens, ..tile }
     }
 }

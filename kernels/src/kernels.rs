@@ -2,7 +2,9 @@
 
 use core::ops::Range;
 
-use crate::{Format, Input, Matrix, NotFinite, Panel, Store, Tile, acts::ActRowMut, arena::Line, scalar};
+use crate::{
+    BLOCK, Format, Input, Matrix, NotFinite, Panel, Store, Tile, acts::ActRowMut, arena::Line, scalar, slice::part,
+};
 
 /// The function of a gated unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,60 @@ pub struct Query<'a> {
     pub q: &'a [i8],
     /// `[head_dim.div_ceil(32)]`, or empty for float caches.
     pub scale: &'a [f32],
+}
+
+impl<'a> CacheRows<'a> {
+    /// Rows `from .. from + len`, each of `head_dim`; empty when there are not so many.
+    pub fn part(&self, head_dim: usize, from: usize, len: usize) -> Self {
+        let (start, count) = (from.saturating_mul(head_dim), len.saturating_mul(head_dim));
+        match *self {
+            Self::F32(rows) => Self::F32(part(rows, start, count)),
+            Self::F16(rows) => Self::F16(part(rows, start, count)),
+            Self::I8 { q, scale } => Self::I8 { q: part(q, start, count), scale: part(scale, from, len) },
+        }
+    }
+}
+
+/// The queries of consecutive tokens whose heads share one head of the cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Queries<'a> {
+    /// `[tokens][stride][head_dim]` from the first token's first head on; the last token may end with its last head.
+    pub x: &'a [f32],
+    /// `[tokens][stride][head_dim.div_ceil(32) * 32]`, or empty for float caches.
+    pub q: &'a [i8],
+    /// `[tokens][stride][head_dim.div_ceil(32)]`, or empty for float caches.
+    pub scale: &'a [f32],
+    /// Elements of a head.
+    pub head_dim: usize,
+    /// Heads of a token.
+    pub heads: usize,
+    /// Heads from one token's first to the next one's.
+    pub stride: usize,
+    /// Tokens.
+    pub tokens: usize,
+    /// Positions that the first token looks at; each further token looks at one more.
+    pub first_len: usize,
+    /// What scores are multiplied with.
+    pub att_scale: f32,
+}
+
+impl<'a> Queries<'a> {
+    /// Head `h` of token `t`.
+    pub fn query(&self, t: usize, h: usize) -> Query<'a> {
+        let unit = t * self.stride + h;
+        let x = part(self.x, unit * self.head_dim, self.head_dim);
+        if self.q.is_empty() {
+            return Query { x, q: &[], scale: &[] };
+        }
+        let blocks = self.head_dim.div_ceil(BLOCK);
+        let q = part(self.q.as_chunks::<BLOCK>().0, unit * blocks, blocks).as_flattened();
+        Query { x, q: part(q, 0, self.head_dim), scale: part(self.scale, unit * blocks, blocks) }
+    }
+
+    /// Positions that the last token looks at.
+    pub fn last_len(&self) -> usize {
+        self.first_len + self.tokens.saturating_sub(1)
+    }
 }
 
 /// A set of kernels for one instruction set. Whatever the set, results are the bits of [`scalar`].
@@ -128,5 +184,23 @@ pub trait Kernels: Sync {
     /// See [`scalar::att_values`].
     fn att_values(&self, scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
         scalar::att_values(scores, max, values, acc)
+    }
+
+    /// Queries of `head_dim` elements that [`Self::attend`] works on at once; 1 where that is no better than one after the
+    /// other.
+    fn att_lanes(&self, _head_dim: usize) -> usize {
+        1
+    }
+
+    /// See [`scalar::attend`].
+    fn attend(
+        &self,
+        queries: &Queries<'_>,
+        keys: &CacheRows<'_>,
+        values: &CacheRows<'_>,
+        scores: &mut [f32],
+        out: &mut Tile<'_>,
+    ) {
+        scalar::attend(self, queries, keys, values, scores, out);
     }
 }

@@ -40,10 +40,10 @@ pub use arch::cortex_m::Dsp;
 #[cfg(all(target_arch = "arm", feature = "helium"))]
 pub use arch::cortex_m::Helium;
 
-pub use acts::{Acts, Input, Store, Tile};
+pub use acts::{Acts, Input, Pieces, Store, Tile};
 pub use error::{ArenaTooSmall, LayoutError, NotFinite};
 pub use format::{BLOCK, Format, Panel};
-pub use kernels::{CacheRows, Gate, Kernels, Pairs, Query};
+pub use kernels::{CacheRows, Gate, Kernels, Pairs, Queries, Query};
 pub use linear::{Linear, run_linears};
 pub use matrix::{Block, FLOAT_UNIT, Matrix, MatrixMut, matrix_bytes};
 pub use scalar::Scalar;

@@ -269,33 +269,33 @@ unsafe impl<'a, T: Send> Parts for Rows<'a, T> {
     }
 }
 
-/// Rows dealt out like cards: part `i` of `hands` gets rows `first + i`, `first + i + hands` ... before `last`.
+/// Parts dealt out like cards: hand `i` gets parts `first + i`, `first + i + hands` ... before `last`.
 #[derive(Debug)]
-pub struct Dealt<'a, T> {
-    rows: Rows<'a, T>,
+pub struct Dealt<'p, P> {
+    parts: &'p P,
     first: usize,
     last: usize,
     hands: core::num::NonZeroUsize,
 }
 
-impl<'a, T: Send> Dealt<'a, T> {
-    /// Deals rows `first .. last` out to `hands`.
-    pub fn new(rows: Rows<'a, T>, first: usize, last: usize, hands: core::num::NonZeroUsize) -> Self {
-        Self { rows, first, last, hands }
+impl<'p, P: Parts> Dealt<'p, P> {
+    /// Deals parts `first .. last` out to `hands`.
+    pub fn new(parts: &'p mut P, first: usize, last: usize, hands: core::num::NonZeroUsize) -> Self {
+        Self { parts, first, last, hands }
     }
 }
 
-/// One hand of [`Dealt`]: its rows with their indices.
+/// One hand of [`Dealt`]: its parts with their indices.
 #[derive(Debug)]
-pub struct Hand<'a, T> {
-    rows: Rows<'a, T>,
+pub struct Hand<'p, P> {
+    parts: &'p P,
     next: usize,
     last: usize,
     step: usize,
 }
 
-impl<'a, T: Send> Iterator for Hand<'a, T> {
-    type Item = (usize, &'a mut [T]);
+impl<P: Parts> Iterator for Hand<'_, P> {
+    type Item = (usize, P::Part);
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.next >= self.last {
@@ -303,21 +303,20 @@ impl<'a, T: Send> Iterator for Hand<'a, T> {
         }
         let index = self.next;
         self.next = index.saturating_add(self.step);
-        // SAFETY: rows of a hand are visited once, in rising order, and hands share none.
-        Some((index, unsafe { self.rows.part(index) }))
+        // SAFETY: parts of a hand are visited once, in rising order, and hands share none.
+        Some((index, unsafe { self.parts.part(index) }))
     }
 }
 
-// SAFETY: two hands' rows have indices that differ modulo `hands`, so they are different rows; a row is handed out once
-// because an iterator only moves forward.
-unsafe impl<'a, T: Send> Parts for Dealt<'a, T> {
-    type Part = Hand<'a, T>;
+// SAFETY: two hands' parts have indices that differ modulo `hands`, so they are different parts; a part is handed out once
+// because an iterator only moves forward, and the exclusive borrow of all parts keeps others away.
+unsafe impl<'p, P: Parts> Parts for Dealt<'p, P> {
+    type Part = Hand<'p, P>;
 
-    unsafe fn part(&self, index: usize) -> Hand<'a, T> {
+    unsafe fn part(&self, index: usize) -> Hand<'p, P> {
         // A hand beyond the table gets nothing.
         let next = if index < self.hands.get() { self.first.saturating_add(index) } else { self.last };
-        let Rows { start, len, width, .. } = self.rows;
-        Hand { rows: Rows { start, len, width, _data: PhantomData }, next, last: self.last, step: self.hands.get() }
+        Hand { parts: self.parts, next, last: self.last, step: self.hands.get() }
     }
 }
 

@@ -94,6 +94,26 @@ fn any_kernels_panels_threads_and_batches() {
     println!("{compared} sequences compared");
 }
 
+/// Heads that kernels take several tokens' queries of together: as wide as they like them, in groups that come out even and
+/// not, over one to three chunks of positions.
+#[test]
+fn queries_of_several_tokens_together() {
+    let mut compared = 0;
+    for (n_kv_heads, share, head_dim) in [(2, 3, 16), (1, 1, 32), (1, 4, 48), (1, 9, 64)] {
+        let config = Config {
+            n_heads: n_kv_heads * share,
+            n_kv_heads,
+            head_dim,
+            rope_dim: head_dim,
+            att_scale: 1.0 / (head_dim as f32).sqrt(),
+            ..odd_config()
+        };
+        let file = TinyFile::new(TinyModel::random(config, 9));
+        compared += check(&file, Format::F32, &some_ids(150, 67, 3), &[1, 2], &[16, 37]);
+    }
+    println!("{compared} sequences compared");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]

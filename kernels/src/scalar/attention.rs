@@ -1,9 +1,10 @@
 //! The two passes of attention over a stretch of the KV cache.
 
 use crate::{
-    BLOCK, CacheRows, Query,
+    BLOCK, CacheRows, Kernels, Queries, Query, Tile,
     float16::f16_to_f32,
     math::{exp_cut, sum},
+    slice::part_mut,
 };
 
 /// Scores of one query head against consecutive positions: `out[i] = (q . k[i]) * scale`; returns the largest.
@@ -57,6 +58,46 @@ pub fn att_values(scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mu
     }
     weigh(scores, values, acc);
     sum(scores.iter().copied())
+}
+
+/// Positions whose values are summed before they join the rest.
+pub const CHUNK: usize = 64;
+
+/// Both passes for several queries over the same head of the cache, one query after the other by `kernels`.
+///
+/// `keys` and `values` have at least `queries.last_len()` positions; `scores`: room for
+/// `kernels.att_lanes(head_dim) * queries.last_len()`; `out`: `[tokens][heads * head_dim]`. The largest score is taken over
+/// all positions of a query, values are summed in chunks of [`CHUNK`] positions, and the sum is divided by the sum of weights.
+pub fn attend<K: Kernels + ?Sized>(
+    kernels: &K,
+    queries: &Queries<'_>,
+    keys: &CacheRows<'_>,
+    values: &CacheRows<'_>,
+    scores: &mut [f32],
+    out: &mut Tile<'_>,
+) {
+    let head_dim = queries.head_dim;
+    for t in 0..queries.tokens {
+        for h in 0..queries.heads {
+            let query = queries.query(t, h);
+            let scores = part_mut(scores, 0, queries.first_len + t);
+            let out = out.part(t, h * head_dim, head_dim);
+            let (mut max, mut sum) = (f32::NEG_INFINITY, 0.0);
+            for (chunk, scores) in scores.chunks_mut(CHUNK).enumerate() {
+                let keys = keys.part(head_dim, chunk * CHUNK, scores.len());
+                let found = kernels.att_scores(&query, &keys, queries.att_scale, scores);
+                max = if found > max { found } else { max };
+            }
+            out.fill(0.0);
+            for (chunk, scores) in scores.chunks_mut(CHUNK).enumerate() {
+                let values = values.part(head_dim, chunk * CHUNK, scores.len());
+                sum += kernels.att_values(scores, max, &values, out);
+            }
+            for out in out {
+                *out /= sum;
+            }
+        }
+    }
 }
 
 /// Adds to `acc` the values weighted with `weights`, each element in position order from +0.0.

@@ -2,7 +2,7 @@
 
 use super::{Case, Outcome, Rng, differ, fill_initial, same};
 use crate::{
-    BLOCK, CacheRows, Kernels, Query,
+    BLOCK, CacheRows, Kernels, Queries, Query, Tile,
     acts::ActRowMut,
     arena::{Carver, Line},
     float16::f32_to_f16,
@@ -246,4 +246,113 @@ pub(super) fn att_values_exp(kernels: &dyn Kernels, arena: &mut [Line]) -> Outco
         same(&case, "weights", 0, expected, got)?;
     }
     Ok(chunks)
+}
+
+/// Several queries over a float32 cache.
+pub(super) fn attend_f32(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
+    attend(kernels, arena, Cache::F32)
+}
+
+/// Several queries over a float16 cache.
+pub(super) fn attend_f16(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
+    attend(kernels, arena, Cache::F16)
+}
+
+/// Several queries over an int8 cache.
+pub(super) fn attend_i8(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
+    attend(kernels, arena, Cache::I8)
+}
+
+fn attend(kernels: &dyn Kernels, arena: &mut [Line], cache: Cache) -> Outcome {
+    let mut count = 0;
+    let mut seed = 8000;
+    for dim in HEAD_DIMS {
+        for (tokens, heads) in [(1, 1), (1, 9), (2, 3), (5, 3), (16, 1), (4, 4), (7, 2), (2, 8)] {
+            for first_len in [1, 2, 7, 56, 63, 64, 65, 129] {
+                seed += 1;
+                count += attend_case(kernels, arena, cache, dim, (tokens, heads), first_len, seed)?.unwrap_or(0);
+            }
+        }
+    }
+    Ok(count)
+}
+
+/// `None` when the arena is too small.
+fn attend_case(
+    kernels: &dyn Kernels,
+    arena: &mut [Line],
+    cache: Cache,
+    head_dim: usize,
+    (tokens, heads): (usize, usize),
+    first_len: usize,
+    seed: u32,
+) -> Result<Option<usize>, super::Mismatch> {
+    let values = if seed.is_multiple_of(4) { "far apart" } else { "random" };
+    let rng = &mut Rng::new(seed);
+    let mut carver = Carver::new(arena);
+    // Heads of others lie between two tokens'.
+    let stride = heads + rng.below(3) as usize;
+    let units = (tokens - 1) * stride + heads;
+    let blocks = head_dim.div_ceil(BLOCK);
+    let positions = first_len + tokens - 1;
+    let lanes = kernels.att_lanes(head_dim);
+    let (width, padded) = (heads * head_dim, tokens * heads * head_dim + 2 * PAD);
+    let case = Case {
+        operation: "attend",
+        format: cache.name(),
+        panel: None,
+        shape: [positions, head_dim, tokens * heads],
+        values,
+        seed,
+    };
+    let (Ok(x), Ok(q), Ok(scale), Ok(sum)) = (
+        carver.take::<f32>(units * head_dim),
+        carver.take::<i8>(units * blocks * BLOCK),
+        carver.take::<f32>(units * blocks),
+        carver.take::<i32>(units * blocks),
+    ) else {
+        return Ok(None);
+    };
+    let spread = if values == "random" { 1 } else { 5 };
+    x.fill_with(|| rng.wide(-6, spread));
+    let (Ok(scores), Ok(expected), Ok(got)) =
+        (carver.take::<f32>(positions * lanes), carver.take::<f32>(padded), carver.take::<f32>(padded))
+    else {
+        return Ok(None);
+    };
+    let (Some(keys), Some(values)) =
+        (cache.draw(&mut carver, rng, positions, head_dim), cache.draw(&mut carver, rng, positions, head_dim))
+    else {
+        return Ok(None);
+    };
+    for (((x, q), scale), sum) in x
+        .chunks_exact(head_dim)
+        .zip(q.chunks_exact_mut(blocks * BLOCK))
+        .zip(scale.chunks_exact_mut(blocks))
+        .zip(sum.chunks_exact_mut(blocks))
+    {
+        if scalar::quantise(x, ActRowMut { q, scale, sum }).is_err() {
+            return Ok(None);
+        }
+    }
+    let quantised = cache == Cache::I8;
+    let att_scale = rng.pick(&[0.125, 0.353_553_4, 1.0, 0.1]);
+    let queries = Queries {
+        x,
+        q: if quantised { q } else { &[] },
+        scale: if quantised { scale } else { &[] },
+        head_dim,
+        heads,
+        stride,
+        tokens,
+        first_len,
+        att_scale,
+    };
+    for (kernels, out) in [(&scalar::Scalar as &dyn Kernels, &mut *expected), (kernels, &mut *got)] {
+        fill_initial(out);
+        let Some(out) = out.get_mut(PAD..PAD + tokens * width) else { return Ok(None) };
+        kernels.attend(&queries, &keys, &values, scores, &mut Tile::whole(out, width, tokens));
+    }
+    same(&case, "out", PAD, expected, got)?;
+    Ok(Some(1))
 }

@@ -162,6 +162,9 @@ suite! { ($)
     att_values_f16: attention,
     att_values_i8: attention,
     att_values_exp: attention,
+    attend_f32: attention,
+    attend_f16: attention,
+    attend_i8: attention,
 }
 
 /// The canary and starting value at `index` of an output: from 1 to 2, all different from their neighbours.
@@ -222,7 +225,7 @@ mod tests {
         let (body, _) = body.split_once("\n}\n").unwrap();
         let methods = body.lines().filter_map(|line| line.trim().strip_prefix("fn ")?.split('(').next());
         let mut count = 0;
-        for method in methods.filter(|method| !matches!(*method, "name" | "panel" | "peak" | "read")) {
+        for method in methods.filter(|method| !matches!(*method, "name" | "panel" | "peak" | "read" | "att_lanes")) {
             assert!(TESTS.iter().any(|test| test.name.starts_with(method)), "no test of Kernels::{method}");
             count += 1;
         }

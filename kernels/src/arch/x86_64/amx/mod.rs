@@ -15,8 +15,8 @@ pub use permission::Availability;
 
 use super::Avx512Vnni;
 use crate::{
-    CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Pairs, Panel, Query, Store, Tile, acts::ActRowMut,
-    arena::Line,
+    CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Pairs, Panel, Queries, Query, Store, Tile,
+    acts::ActRowMut, arena::Line,
 };
 
 /// Proof that AMX may be used, and all of [`Avx512Vnni`].
@@ -102,5 +102,20 @@ impl Kernels for Amx {
 
     fn att_values(&self, scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
         self.0.att_values(scores, max, values, acc)
+    }
+
+    fn att_lanes(&self, head_dim: usize) -> usize {
+        self.0.att_lanes(head_dim)
+    }
+
+    fn attend(
+        &self,
+        queries: &Queries<'_>,
+        keys: &CacheRows<'_>,
+        values: &CacheRows<'_>,
+        scores: &mut [f32],
+        out: &mut Tile<'_>,
+    ) {
+        self.0.attend(queries, keys, values, scores, out);
     }
 }

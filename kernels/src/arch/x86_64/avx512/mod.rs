@@ -3,7 +3,9 @@
 //! One 512-bit register is sixteen rows, or sixteen neighbouring elements of a vector. What a wider register does not speed
 //! up runs the code of [`super::Avx2`], which every such CPU has too.
 
+mod attention;
 pub(super) mod lanes;
+mod math;
 pub(super) mod matmul;
 mod peak;
 #[cfg(test)]
@@ -13,8 +15,8 @@ use core::ops::Range;
 
 use super::{Avx2, detect};
 use crate::{
-    CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Pairs, Panel, Query, Store, Tile, acts::ActRowMut,
-    arena::Line, scalar,
+    CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Pairs, Panel, Queries, Query, Store, Tile,
+    acts::ActRowMut, arena::Line, scalar,
 };
 
 /// Proof that AVX-512 F, BW, VL and VNNI may be executed, and all of [`Avx2`].
@@ -99,5 +101,23 @@ impl Kernels for Avx512Vnni {
 
     fn att_values(&self, scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
         self.0.att_values(scores, max, values, acc)
+    }
+
+    fn att_lanes(&self, head_dim: usize) -> usize {
+        attention::lanes(head_dim)
+    }
+
+    fn attend(
+        &self,
+        queries: &Queries<'_>,
+        keys: &CacheRows<'_>,
+        values: &CacheRows<'_>,
+        scores: &mut [f32],
+        out: &mut Tile<'_>,
+    ) {
+        // SAFETY: `self` exists, so this CPU has the features the function enables; it asks for nothing else.
+        if !unsafe { attention::attend(queries, keys, values, scores, out) } {
+            scalar::attend(self, queries, keys, values, scores, out);
+        }
     }
 }

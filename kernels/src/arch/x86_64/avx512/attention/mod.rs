@@ -1,0 +1,162 @@
+//! Attention of up to sixteen queries at once, which share one head of the cache: a query in each lane.
+//!
+//! A key is read once for all queries, an element broadcast to all lanes, and a query's eight partial sums are eight
+//! registers. Scores and weights lie `[position][lane]`. Values are read once for eight queries.
+
+mod scores;
+mod values;
+
+use core::arch::x86_64::*;
+
+use super::{
+    lanes::{load_part, store, store_part},
+    math::{exp_cut, tree},
+};
+use crate::{BLOCK, CacheRows, Queries, Tile, scalar::CHUNK};
+
+/// Queries at once.
+const LANES: usize = 16;
+/// The widest head.
+const MAX_DIM: usize = 256;
+
+/// Queries of heads of this width at once.
+pub(super) fn lanes(head_dim: usize) -> usize {
+    if head_dim.is_multiple_of(LANES) && (LANES..=MAX_DIM).contains(&head_dim) { LANES } else { 1 }
+}
+
+/// The lanes in use, and what each looks at.
+struct Lanes {
+    count: usize,
+    /// Each lane's query in `[tokens][stride]`; unused lanes repeat the first.
+    unit: [i32; LANES],
+    /// Positions a lane looks at; unused lanes none.
+    len: [i32; LANES],
+}
+
+impl Lanes {
+    /// `None` when the queries are too many, or their shape is not one for these kernels.
+    fn of(queries: &Queries<'_>) -> Option<Self> {
+        let count = queries.tokens.checked_mul(queries.heads)?;
+        if lanes(queries.head_dim) == 1 || count == 0 || count > LANES {
+            return None;
+        }
+        let (mut unit, mut len) = ([0; LANES], [0; LANES]);
+        let all = (0..queries.tokens).flat_map(|t| (0..queries.heads).map(move |h| (t, h)));
+        for ((t, h), (unit, len)) in all.zip(unit.iter_mut().zip(&mut len)) {
+            *unit = i32::try_from(t * queries.stride + h).ok()?;
+            *len = i32::try_from(queries.first_len + t).ok()?;
+        }
+        Some(Self { count, unit, len })
+    }
+}
+
+/// The lanes that look at position `pos`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn looking(len: __m512i, pos: usize) -> __mmask16 {
+    _mm512_cmpgt_epi32_mask(len, _mm512_set1_epi32(pos as i32))
+}
+
+/// See [`crate::scalar::attend`]; returns false, having done nothing that matters, when these kernels are not made for the
+/// shape or lengths do not fit each other.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn attend(
+    queries: &Queries<'_>,
+    keys: &CacheRows<'_>,
+    values: &CacheRows<'_>,
+    scores: &mut [f32],
+    out: &mut Tile<'_>,
+) -> bool {
+    let (dim, positions) = (queries.head_dim, queries.last_len());
+    let Some(lanes) = Lanes::of(queries) else { return false };
+    let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(..positions) else { return false };
+    let fits = out.tokens() == queries.tokens && out.rows() == queries.heads * dim;
+    if !fits || !holds(keys, dim, positions) || !holds(values, dim, positions) {
+        return false;
+    }
+    // SAFETY: an array of sixteen integers.
+    let len = unsafe { _mm512_loadu_si512(lanes.len.as_ptr().cast()) };
+    let Some(max) = scores::all(queries, &lanes.unit, len, keys, scores) else { return false };
+    let mut acc = [[0.0; MAX_DIM]; LANES];
+    let mut sum = _mm512_setzero_ps();
+    for (chunk, weights) in scores.chunks_mut(CHUNK).enumerate() {
+        let from = chunk * CHUNK;
+        let values = values.part(dim, from, weights.len());
+        sum = _mm512_add_ps(sum, weigh(weights, from, len, max, &values));
+        values::add(weights, &values, dim, lanes.count, &mut acc);
+    }
+    let mut sums = [0.0; LANES];
+    store(&mut sums, sum);
+    for ((lane, acc), sum) in acc.iter().take(lanes.count).enumerate().zip(sums) {
+        let (t, h) = (lane / queries.heads, lane % queries.heads);
+        for (out, acc) in out.part(t, h * dim, dim).chunks_mut(16).zip(acc.chunks(16)) {
+            store_part(out, _mm512_div_ps(load_part(acc), _mm512_set1_ps(sum)));
+        }
+    }
+    true
+}
+
+fn holds(rows: &CacheRows<'_>, dim: usize, positions: usize) -> bool {
+    let len = match *rows {
+        CacheRows::F32(rows) => rows.len(),
+        CacheRows::F16(rows) => rows.len(),
+        CacheRows::I8 { q, scale } if scale.len() >= positions => q.len(),
+        CacheRows::I8 { .. } => return false,
+    };
+    positions.checked_mul(dim).is_some_and(|need| need <= len)
+}
+
+/// Scores of a chunk that begins at position `from` become weights; returns their sums. With an int8 cache each value's scale
+/// is multiplied into its weight afterwards.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn weigh(weights: &mut [[f32; LANES]], from: usize, len: __m512i, max: __m512, values: &CacheRows<'_>) -> __m512 {
+    let mut sums = [_mm512_setzero_ps(); 8];
+    let scales = match values {
+        CacheRows::I8 { scale, .. } => Some(Scales::of(scale)),
+        _ => None,
+    };
+    let mut pos = from;
+    for rows in weights.chunks_mut(8) {
+        for (row, sum) in rows.iter_mut().zip(&mut sums) {
+            let weight = exp_cut(looking(len, pos), _mm512_sub_ps(load_part(row), max));
+            *sum = _mm512_add_ps(*sum, weight);
+            store(
+                row,
+                match &scales {
+                    Some(scales) => _mm512_mul_ps(weight, _mm512_set1_ps(scales.at(pos - from))),
+                    None => weight,
+                },
+            );
+            pos += 1;
+        }
+    }
+    tree(sums)
+}
+
+/// A chunk's scales as floats.
+struct Scales([[f32; 16]; CHUNK / 16]);
+
+impl Scales {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn of(halves: &[u16]) -> Self {
+        let mut scales = [[0.0; 16]; CHUNK / 16];
+        for (scales, halves) in scales.iter_mut().zip(halves.chunks(16)) {
+            let mut padded = [0; 16];
+            for (padded, half) in padded.iter_mut().zip(halves) {
+                *padded = *half;
+            }
+            store(scales, super::lanes::load_f16(&padded));
+        }
+        Self(scales)
+    }
+
+    #[inline]
+    fn at(&self, index: usize) -> f32 {
+        self.0.as_flattened().get(index).copied().unwrap_or(0.0)
+    }
+}
+
+/// Blocks of a head.
+const BLOCKS: usize = MAX_DIM / BLOCK;
