@@ -291,7 +291,7 @@ fn attend_case(
     let rng = &mut Rng::new(seed);
     let mut carver = Carver::new(arena);
     // Heads of others lie between two tokens'.
-    let stride = heads + rng.below(3) as usize;
+    let stride = heads + rng.below(3);
     let units = (tokens - 1) * stride + heads;
     let blocks = head_dim.div_ceil(BLOCK);
     let positions = first_len + tokens - 1;
