@@ -149,14 +149,19 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
             }
             Stage::Attend => {
                 let [q, ..] = split3(buf.wide, [n * q_dim, n * kv_dim, n * kv_dim]);
-                let sizes = &self.plan.sizes;
-                let slots = NonZeroUsize::new(sizes.slots).unwrap_or(NonZeroUsize::MIN);
+                let slots = NonZeroUsize::new(self.plan.sizes.slots).unwrap_or(NonZeroUsize::MIN);
+                // What the compiler knows to be one where kernels take one query at a time.
+                let wanted = kernels.att_lanes(config.head_dim as usize);
+                let lanes = if wanted > 1 { self.plan.options.lanes() } else { 1 };
                 let attention =
                     Attention { config, cache, layer: self.cursor.layer as usize, pos, q, query: &buf.query };
                 let xb = part_mut(buf.xb, 0, n * q_dim);
-                let scores = Rows::new(buf.scores, self.plan.options.context * sizes.lanes);
-                let whole = count == self.units.0;
-                if let Some(groups) = whole.then(|| attention.groups(kernels, sizes.lanes, n)).flatten() {
+                let scores = Rows::new(buf.scores, self.plan.options.context * lanes);
+                if wanted > 1
+                    && wanted <= lanes
+                    && count == self.units.0
+                    && let Some(groups) = attention.groups(wanted, n)
+                {
                     let out = Tile::whole(xb, q_dim, n);
                     let rows = groups.heads * config.head_dim as usize;
                     let mut pieces = Pieces::new(out, rows, groups.kv_heads, groups.tokens);
@@ -398,13 +403,9 @@ impl Attention<'_, '_> {
         }
     }
 
-    /// How `n` tokens' queries are taken together, in at most `lanes`; `None` where one head after the other is better.
-    #[inline(always)]
-    fn groups<K: Kernels + ?Sized>(&self, kernels: &K, lanes: usize, n: usize) -> Option<Groups> {
-        let wanted = kernels.att_lanes(self.config.head_dim as usize);
-        if wanted < 2 || wanted > lanes {
-            return None;
-        }
+    /// How `n` tokens' queries are taken together, in as many lanes as kernels want; `None` where one head after the other is
+    /// better.
+    fn groups(&self, wanted: usize, n: usize) -> Option<Groups> {
         let kv_heads = NonZeroUsize::new(self.config.n_kv_heads as usize)?;
         let heads = self.config.n_heads as usize / kv_heads;
         let tokens = wanted.checked_div(heads)?.min(n);

@@ -31,6 +31,11 @@ impl PlanOptions {
     pub const fn small(context: usize) -> Self {
         Self { context, kv: KvType::I8, batch: 1, logits: 1, threads: 1 }
     }
+
+    /// Rows of scores in a slot: kernels that take several queries at once want one for each.
+    pub(crate) const fn lanes(&self) -> usize {
+        if self.batch >= MANY { MANY } else { 1 }
+    }
 }
 
 /// The memory a session needs: two arenas of 64-byte lines.
@@ -74,8 +79,6 @@ pub(crate) struct Sizes {
     pub(crate) angles: usize,
     pub(crate) query_blocks: usize,
     pub(crate) slots: usize,
-    /// Rows of scores in a slot.
-    pub(crate) lanes: usize,
     pub(crate) scores: usize,
     pub(crate) logits: usize,
     pub(crate) order: usize,
@@ -103,8 +106,6 @@ impl Plan {
         };
         // More score buffers than threads, so that heads can be shared out evenly.
         let slots = if threads > 1 { threads.saturating_mul(4) } else { 1 };
-        // Kernels that take several queries at once want a row of scores for each.
-        let lanes = if batch >= MANY { MANY } else { 1 };
         let sizes = Sizes {
             x: batch.saturating_mul(dim),
             xb: batch.saturating_mul(max(dim, q_dim)),
@@ -113,8 +114,7 @@ impl Plan {
             angles: batch.saturating_mul(config.rope_dim as usize),
             query_blocks: batch.saturating_mul(query_blocks),
             slots,
-            lanes,
-            scores: slots.saturating_mul(lanes).saturating_mul(context),
+            scores: slots.saturating_mul(options.lanes()).saturating_mul(context),
             logits: logits.saturating_mul(vocab),
             order: vocab,
             tokens: batch,
