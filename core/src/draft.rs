@@ -23,11 +23,11 @@ const CLASSES: usize = 6;
 const PRIOR_WEIGHT: f32 = 3.0;
 /// Shares of guesses that come true by class of match, before anything is known. Below what was counted over texts of a
 /// small model, told to copy a passage or to write freely; a text that does better soon tells.
-const PRIOR: [f32; CLASSES] = [0.3, 0.4, 0.6, 0.7, 0.85, 0.95];
+const PRIOR: [f32; CLASSES] = [0.2, 0.3, 0.5, 0.65, 0.8, 0.92];
 /// Older guesses count less: each new one of a class weakens those before it by this factor.
-const FADE: f32 = 0.97;
+const FADE: f32 = 0.98;
 /// A draft must promise this much more than its cost; below it, noise decides.
-const MARGIN: f32 = 1.08;
+const MARGIN: f32 = 1.06;
 
 /// What a [`Drafter`] guesses, and how much of it is worth verifying.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl BatchCost {
             return;
         }
         // A step of normalised least mean squares, its input scaled so that both numbers move alike.
-        const RATE: f32 = 0.2;
+        const RATE: f32 = 0.25;
         const SCALE: f32 = 0.125;
         let expected = self.of(tokens);
         let error = (times - expected).clamp(-0.3 * expected, 0.3 * expected);

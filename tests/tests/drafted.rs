@@ -14,13 +14,15 @@ use pipsqueak_tests::{
 };
 
 /// Greedy, warm, hot, and with the penalty.
-fn settings() -> [Sampling; 5] {
+fn settings() -> [Sampling; 6] {
     [
         Sampling::GREEDY,
         Sampling { repeat_penalty: 1.2, ..Sampling::GREEDY },
         Sampling { temperature: 0.4, seed: 3, ..Sampling::default() },
         Sampling { temperature: 0.7, repeat_penalty: 1.1, seed: 4, ..Sampling::default() },
         Sampling { temperature: 1.5, top_k: 0, top_p: 1.0, min_p: 0.0, seed: 5, ..Sampling::default() },
+        // So strong that a token which was not accepted moves every draw after it.
+        Sampling { temperature: 2.0, top_k: 0, top_p: 1.0, min_p: 0.0, repeat_penalty: 5.0, seed: 6 },
     ]
 }
 
