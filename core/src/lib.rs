@@ -44,7 +44,8 @@
 //! * [`image`]: the packed model; [`config`] its shape, [`tensor`] its parts.
 //! * [`plan`]: the memory, and [`compile_time`] how a firmware has it checked by the compiler; the KV cache comes in three number formats ([`KvType`]).
 //! * [`classifier`]: pictures to classes, a small network on the same kernels.
-//! * [`tokenizer`]: text to tokens and back; [`sampler`]: logits to a token.
+//! * [`tokenizer`]: text to tokens and back; [`sampler`]: logits to a token; [`draft`]: tokens guessed from the text, several
+//!   a pass, the same text sooner.
 //! * [`kernels`]: the arithmetic, a crate of its own and the only one with `unsafe`.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -64,6 +65,7 @@ pub mod classifier;
 pub mod compile_time;
 pub mod config;
 pub mod crc;
+pub mod draft;
 mod fault;
 mod forward;
 pub mod image;

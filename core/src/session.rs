@@ -466,9 +466,56 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
 
     /// Draws the next token from the last token's logits, which the sampler may change.
     pub fn sample(&mut self, sampler: &mut Sampler) -> Result<u32, SessionError> {
+        self.sample_row(sampler, self.ready.checked_sub(1).ok_or(SessionError::NoLogits)?)
+    }
+
+    /// Draws the token that follows the one of row `row` of the logits.
+    fn sample_row(&mut self, sampler: &Sampler, row: usize) -> Result<u32, SessionError> {
+        let after = self.ready.checked_sub(row + 1).ok_or(SessionError::NoLogits)?;
         let vocab = self.image.config().vocab_size as usize;
-        let first = self.ready.checked_sub(1).ok_or(SessionError::NoLogits)? * vocab;
-        let logits = pipsqueak_kernels::slice::part_mut(self.buf.logits, first, vocab);
-        Ok(sampler.sample(logits, self.buf.order, self.pos as u64))
+        let logits = pipsqueak_kernels::slice::part_mut(self.buf.logits, row * vocab, vocab);
+        Ok(sampler.sample(logits, self.buf.order, self.pos.saturating_sub(after) as u64))
+    }
+
+    /// Feeds the first of `tokens` and, in the same batch, a guess of those to come: the rest, of which as many are taken as
+    /// the batch, the kept logits and the context have room for. Then draws tokens as [`Self::sample`] and
+    /// [`Self::decode`] by turns would have, as long as they are what was guessed, and one more, into `came`; returns how
+    /// many, at least one unless `tokens` is empty.
+    ///
+    /// The cache then ends with the last token but one that came, and `sampler` has accepted the same tokens: the last one
+    /// is the caller's to accept and to feed, as after [`Self::sample`]. The tokens are those that would have come without a
+    /// guess. No more are drawn than `came` has room for. The caller leaves tokens that end the text out of the guess.
+    pub fn decode_drafted(
+        &mut self,
+        tokens: &[u32],
+        sampler: &mut Sampler,
+        came: &mut [u32],
+    ) -> Result<usize, SessionError> {
+        let options = self.plan.options;
+        let room = self.remaining().min(options.batch).min(options.logits).min(came.len()).max(1);
+        let tokens = tokens.get(..room).unwrap_or(tokens);
+        let start = self.pos;
+        match self.feed(tokens, Want::All).and_then(|_| self.run()) {
+            // A token that would not have come may have met damaged weights.
+            Err(SessionError::NotFinite { .. }) if tokens.len() > 1 => {
+                self.feed(tokens.get(..1).unwrap_or(&[]), Want::All)?;
+                self.run()?;
+            }
+            other => other?,
+        }
+        let mut count = 0;
+        while let Some(place) = came.get_mut(count)
+            && count < self.ready
+        {
+            let id = self.sample_row(sampler, count)?;
+            *place = id;
+            count += 1;
+            if count == self.ready || tokens.get(count) != Some(&id) {
+                break;
+            }
+            sampler.accept(id);
+        }
+        self.truncate(start + count);
+        Ok(count)
     }
 }

@@ -175,6 +175,10 @@ pub struct RunArgs {
     pub sampling: SamplingArgs,
     #[command(flatten)]
     pub engine: EngineArgs,
+    /// Guess up to N tokens at a time from the text so far and verify them in one batch, when that is faster: the same
+    /// text, sooner where it repeats itself; 0 for never
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(..=255))]
+    pub draft: u16,
     /// Compare all weights with their checksums first
     #[arg(long)]
     pub verify: bool,

@@ -8,6 +8,7 @@ pub mod boxed;
 pub mod cmd;
 pub mod corpus;
 pub mod digits;
+pub mod drafted;
 pub mod engine;
 pub mod failure;
 pub mod import;

@@ -119,13 +119,45 @@ impl Mapped {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// Gives the memory of some of the file's bytes back to the system; they can still be read, from the file anew.
+    pub fn let_go(&self, bytes: &[u8]) {
+        #[cfg(unix)]
+        if let Content::Map(map) = &self.content {
+            use memmap2::UncheckedAdvice;
+            let offset = (bytes.as_ptr() as usize).wrapping_sub(map.as_ptr() as usize);
+            let Some(end) = offset.checked_add(bytes.len()).filter(|end| *end <= map.len()) else { return };
+            // Whole pages only, and no system's are larger.
+            let (start, end) = (offset.next_multiple_of(LARGEST_PAGE), end / LARGEST_PAGE * LARGEST_PAGE);
+            if start < end {
+                // SAFETY: the mapping is private, read-only and of a file, so a dropped page is read from the file again
+                // with the same content, as far as any mapped page has the same content; see `open`.
+                let advised = unsafe { map.unchecked_advise_range(UncheckedAdvice::DontNeed, start, end - start) };
+                // Where the system will not, the memory is merely kept a little longer.
+                drop(advised);
+            }
+        }
+        #[cfg(not(unix))]
+        let _ = bytes;
+    }
 }
 
-/// A model file and, where it is not an image for these kernels, its packed twin in memory.
+/// No system maps files in larger pages, unless asked.
+#[cfg(unix)]
+const LARGEST_PAGE: usize = 1 << 16;
+
+/// A model for some kernels: its file, or where that is not an image for them, its packed twin in memory alone.
 pub struct Model {
-    file: Mapped,
-    packed: Option<Packed>,
+    path: PathBuf,
+    image: ImageBytes,
     vocab_left_out: Option<String>,
+    counts_steps: bool,
+}
+
+/// Where an image is.
+enum ImageBytes {
+    File(Mapped),
+    Memory(Packed),
 }
 
 /// Whether `bytes` begin a packed image.
@@ -166,34 +198,31 @@ impl Model {
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Self, OpenError> {
         let file = Mapped::model(path)?;
-        let fail = |error| OpenError::Image { path: file.path().into(), error };
+        let path = file.path().to_path_buf();
+        let counts_steps = !is_image(file.bytes()) && !file.bytes().starts_with(import::gguf::MAGIC);
         if is_image(file.bytes()) && tokenizer.is_none() {
-            let image = Image::open(file.bytes()).map_err(fail)?;
-            let suits =
-                image.entries().all(|entry| !entry.format.is_quantised() || entry.panel == kernels.panel(entry.format));
-            if suits {
-                return Ok(Self { file, packed: None, vocab_left_out: None });
+            let image = Image::open(file.bytes()).map_err(|error| OpenError::Image { path: path.clone(), error })?;
+            if suits(&image, kernels) {
+                return Ok(Self { path, image: ImageBytes::File(file), vocab_left_out: None, counts_steps });
             }
         }
-        let (packed, vocab_left_out) = {
-            let parts = parts(&file, tokenizer)?;
-            let panel = |format| kernels.panel(format);
-            let options = PackOptions { progress, ..PackOptions::keep(&panel, threads) };
-            let packed = pack(&parts, &options).map_err(|error| OpenError::Pack { path: file.path().into(), error })?;
-            (packed, parts.vocab_left_out)
-        };
-        Ok(Self { file, packed: Some(packed), vocab_left_out })
+        let (packed, vocab_left_out) = repack(&file, tokenizer, kernels, threads, progress)?;
+        // The file is not looked at again, and its pages are not kept.
+        Ok(Self { path, image: ImageBytes::Memory(packed), vocab_left_out, counts_steps })
     }
 
     /// The image.
     pub fn image(&self) -> Result<Image<'_>, OpenError> {
-        let bytes = self.packed.as_ref().map_or(self.file.bytes(), Packed::bytes);
-        Image::open(bytes).map_err(|error| OpenError::Image { path: self.file.path().into(), error })
+        let bytes = match &self.image {
+            ImageBytes::File(file) => file.bytes(),
+            ImageBytes::Memory(packed) => packed.bytes(),
+        };
+        Image::open(bytes).map_err(|error| OpenError::Image { path: self.path.clone(), error })
     }
 
     /// The file's name.
     pub fn path(&self) -> &Path {
-        self.file.path()
+        &self.path
     }
 
     /// Why it has no vocabulary, where that has a reason.
@@ -203,6 +232,27 @@ impl Model {
 
     /// Whether it is a llama2.c file, whose users count steps, prompt included, rather than new tokens.
     pub fn counts_steps(&self) -> bool {
-        !is_image(self.file.bytes()) && !self.file.bytes().starts_with(import::gguf::MAGIC)
+        self.counts_steps
     }
+}
+
+/// Whether every matrix is laid out as these kernels read it.
+fn suits(image: &Image<'_>, kernels: &dyn Kernels) -> bool {
+    image.entries().all(|entry| !entry.format.is_quantised() || entry.panel == kernels.panel(entry.format))
+}
+
+/// A model file laid out for `kernels`, and why it has no vocabulary where that has a reason.
+fn repack(
+    file: &Mapped,
+    tokenizer: Option<&Path>,
+    kernels: &dyn Kernels,
+    threads: usize,
+    progress: &(dyn Fn(u64, u64) + Sync),
+) -> Result<(Packed, Option<String>), OpenError> {
+    let parts = parts(file, tokenizer)?;
+    let panel = |format| kernels.panel(format);
+    let spent = |bytes: &[u8]| file.let_go(bytes);
+    let options = PackOptions { progress, spent: &spent, ..PackOptions::keep(&panel, threads) };
+    let packed = pack(&parts, &options).map_err(|error| OpenError::Pack { path: file.path().into(), error })?;
+    Ok((packed, parts.vocab_left_out))
 }

@@ -49,6 +49,7 @@ pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
             bar.set_length(total);
             bar.set_position(done);
         },
+        spent: &|bytes| file.let_go(bytes),
     };
     let packed = pack(&parts, &options).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
     bar.finish_and_clear();

@@ -8,7 +8,9 @@ use serde::Serialize;
 use super::print;
 use crate::{
     args::{RunArgs, SamplingArgs},
-    boxed, engine,
+    boxed,
+    drafted::Drafts,
+    engine,
     failure::Failure,
     pool::with_team,
 };
@@ -37,6 +39,8 @@ struct Report<'a> {
     threads: usize,
     prefill_tokens_per_s: f64,
     decode_tokens_per_s: f64,
+    drafts_verified: usize,
+    drafts_accepted: usize,
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
@@ -60,7 +64,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let steps = model.counts_steps();
     let wanted = if steps { (args.n as usize).saturating_sub(ids.len() - 1) } else { args.n as usize };
     let threads = engine::threads(args.engine.threads, &image);
-    let plan = engine::plan(&args.engine, &image, ids.len() + wanted.saturating_sub(1), 1, threads)?;
+    let draft = args.draft as usize;
+    let plan = engine::plan(&args.engine, &image, ids.len() + wanted.saturating_sub(1), 1 + draft, threads)?;
     if ids.len() > plan.options.context {
         return Err(Failure::new(format_args!(
             "the prompt has {} tokens and the context {}: shorten it{}",
@@ -82,22 +87,30 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         session.prefill(&ids)?;
         let prefilled = start.elapsed().as_secs_f64();
         let start = Instant::now();
-        let mut tokens = Vec::new();
+        // The prompt, and what follows it.
+        let mut all = ids.clone();
+        let mut drafts = Drafts::new(plan.options.logits - 1);
         let mut stopped = "length";
-        while tokens.len() < wanted {
-            let id = session.sample(&mut sampler)?;
-            if vocab.is_stop(id) {
-                stopped = "stop";
+        let mut next = vec![];
+        if wanted > 0 {
+            next.push(session.sample(&mut sampler)?);
+        }
+        'text: while let Some(last) = next.last().copied() {
+            for id in next.drain(..) {
+                if vocab.is_stop(id) {
+                    stopped = "stop";
+                    break 'text;
+                }
+                all.push(id);
+                stream.push(id)?;
+            }
+            sampler.accept(last);
+            let left = wanted - (all.len() - ids.len());
+            if left == 0 {
                 break;
             }
-            sampler.accept(id);
-            tokens.push(id);
-            stream.push(id)?;
-            if tokens.len() == wanted {
-                break;
-            }
-            match session.decode(id) {
-                Ok(()) => {}
+            match drafts.decode(&mut session, &mut sampler, &all, left, |id| vocab.is_stop(id)) {
+                Ok(came) => next.extend(came),
                 Err(SessionError::ContextFull { .. }) => {
                     stopped = "context";
                     break;
@@ -105,6 +118,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
                 Err(error) => return Err(error.into()),
             }
         }
+        let tokens = all.split_off(ids.len());
         let decoded = start.elapsed().as_secs_f64();
         let text = stream.finish()?;
         let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
@@ -118,6 +132,8 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
             prefill_tokens_per_s: rate(ids.len(), prefilled),
             // The first new token came with the prefill.
             decode_tokens_per_s: rate(tokens.len().saturating_sub(1), decoded),
+            drafts_verified: drafts.verified,
+            drafts_accepted: drafts.accepted,
             tokens,
         };
         if args.json {
@@ -129,8 +145,12 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
                     "pipsqueak: the context of {context} tokens is full; a larger --ctx, or a shorter text, goes on"
                 );
             }
+            let drafted = match (drafts.accepted, drafts.verified) {
+                (_, 0) => String::new(),
+                (accepted, verified) => format!(" ({accepted} of {verified} drafts accepted)"),
+            };
             eprintln!(
-                "[{} prompt tokens, {:.1}/s; {} new tokens, {:.1}/s; {}, {} thread{}]",
+                "[{} prompt tokens, {:.1}/s; {} new tokens, {:.1}/s{drafted}; {}, {} thread{}]",
                 ids.len(),
                 report.prefill_tokens_per_s,
                 report.tokens.len(),

@@ -119,6 +119,8 @@ pub struct PackOptions<'a> {
     pub threads: usize,
     /// Called after each tensor with bytes done and bytes in all.
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
+    /// Called with a foreign tensor's bytes after they were read for the last time.
+    pub spent: &'a (dyn Fn(&[u8]) + Sync),
 }
 
 impl<'a> PackOptions<'a> {
@@ -132,6 +134,7 @@ impl<'a> PackOptions<'a> {
             golden: None,
             threads,
             progress: &|_, _| {},
+            spent: &|_| {},
         }
     }
 }
@@ -278,6 +281,9 @@ fn fill_tensors(
             if let Err(error) = tensor::fill(tensor, entry, importance, out) {
                 failed.store(true, Ordering::Relaxed);
                 return Err(error);
+            }
+            if let PartData::Foreign(source) = &tensor.data {
+                (options.spent)(source.data);
             }
             entry.crc = crc32fast::hash(out);
             let done = done.fetch_add(out.len(), Ordering::Relaxed) + out.len();

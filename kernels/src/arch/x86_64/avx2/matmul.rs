@@ -1,17 +1,21 @@
 //! Products with quantised weights in panels of eight rows: checks, tiles and stores around the inner loops of
 //! [`super::matmul_q4`] and [`super::matmul_q8`].
 //!
-//! One token (decode) is a stream: panels in the order they lie in memory. Several tokens (prefill) are taken in tiles:
+//! One token (decode) is a stream: panels in the order they lie in memory; a few are [`super::few`]'s. Many (prefill) are taken in tiles:
 //! a stretch of [`DEPTH`] blocks of [`TOKENS`] tokens is packed into a small array that stays in the first-level cache,
 //! and [`PANELS`] panels are multiplied with it, each block of weights unpacked once for all tokens.
 
 use core::{arch::x86_64::*, ops::Range};
 
-use super::{float::put, matmul_q4, matmul_q8};
+use super::{
+    few::{self, FEW},
+    float::put,
+    matmul_q4, matmul_q8,
+};
 use crate::{BLOCK, Format, Input, Matrix, Store, Tile, acts::ActRow, acts::Acts};
 
 /// Rows of a panel.
-const ROWS: usize = 8;
+pub(super) const ROWS: usize = 8;
 /// Tokens of a tile.
 pub(super) const TOKENS: usize = 32;
 /// Panels that use a packed stretch of activations.
@@ -31,7 +35,7 @@ pub(super) struct Blocks<'a> {
 impl<'a> Blocks<'a> {
     /// Panel `p`.
     #[inline]
-    fn of(w: &Matrix<'a>, p: usize) -> Self {
+    pub(super) fn of(w: &Matrix<'a>, p: usize) -> Self {
         Self { scales: w.panel_scales(p).as_chunks().0, payload: w.panel_payload(p).as_chunks().0 }
     }
 
@@ -45,7 +49,7 @@ impl<'a> Blocks<'a> {
 }
 
 /// One token's activations as blocks.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Default)]
 pub(super) struct ActBlocks<'a> {
     pub(super) q: &'a [[i8; BLOCK]],
     pub(super) scale: &'a [f32],
@@ -55,7 +59,7 @@ pub(super) struct ActBlocks<'a> {
 impl<'a> ActBlocks<'a> {
     /// Token `t`; `None` when its row is not `blocks` long.
     #[inline]
-    fn of(acts: &Acts<'a>, t: usize, blocks: usize) -> Option<Self> {
+    pub(super) fn of(acts: &Acts<'a>, t: usize, blocks: usize) -> Option<Self> {
         let ActRow { q, scale, sum } = acts.row(t);
         let q = q.as_chunks::<BLOCK>().0;
         (q.len() == blocks && scale.len() == blocks && sum.len() == blocks).then_some(Self { q, scale, sum })
@@ -85,6 +89,10 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
     }
     if tokens == 1 {
         return matvec(w, panels, &x.acts, out, how);
+    }
+    if tokens <= FEW {
+        few::matmul(w, panels, &x.acts, tokens, out, how);
+        return true;
     }
     for first in (0..tokens).step_by(TOKENS) {
         let range = first..tokens.min(first + TOKENS);

@@ -104,3 +104,29 @@ pub(super) fn matvec<const MIN: bool>(w: Blocks<'_>, act: ActBlocks<'_>) -> __m2
     }
     acc
 }
+
+/// The products of a panel with `T` tokens; `ahead`: fetch what follows the panel.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn few<const MIN: bool, const T: usize>(
+    w: Blocks<'_>,
+    acts: [ActBlocks<'_>; T],
+    ahead: bool,
+) -> [__m256; T] {
+    let mut acc = [_mm256_setzero_ps(); T];
+    for (at, payload) in w.payload.as_chunks::<4>().0.iter().enumerate() {
+        if ahead {
+            fetch::<_, 128>(payload.as_ptr().wrapping_byte_add(AHEAD));
+        }
+        let Some((d, m)) = scales::<MIN>(w.scales, at) else { return acc };
+        let nibbles = unpack(payload);
+        for (act, acc) in acts.iter().zip(&mut acc) {
+            let (Some(q), Some(scale), Some(sum)) = (act.q.get(at), act.scale.get(at), act.sum.get(at)) else {
+                continue;
+            };
+            let offset = if MIN { (scale * *sum as f32).to_bits().cast_signed() } else { 8 * sum };
+            *acc = _mm256_add_ps(*acc, block::<MIN>(products(nibbles, q), d, m, *scale, offset));
+        }
+    }
+    acc
+}

@@ -58,3 +58,22 @@ pub(super) fn matvec(w: Blocks<'_>, act: ActBlocks<'_>) -> __m256 {
     }
     acc
 }
+
+/// The products of a panel with `T` tokens; `ahead`: fetch what follows the panel.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn few<const T: usize>(w: Blocks<'_>, acts: [ActBlocks<'_>; T], ahead: bool) -> [__m256; T] {
+    let mut acc = [_mm256_setzero_ps(); T];
+    for (at, (payload, d)) in w.payload.as_chunks::<8>().0.iter().zip(w.scales).enumerate() {
+        if ahead {
+            fetch::<_, 256>(payload.as_ptr().wrapping_byte_add(AHEAD));
+        }
+        let d = load_f16(d);
+        for (act, acc) in acts.iter().zip(&mut acc) {
+            let (Some(q), Some(scale)) = (act.q.get(at), act.scale.get(at)) else { continue };
+            let isum = _mm256_cvtepi32_ps(products(payload, q));
+            *acc = _mm256_add_ps(*acc, _mm256_mul_ps(_mm256_mul_ps(d, _mm256_set1_ps(*scale)), isum));
+        }
+    }
+    acc
+}

@@ -5,6 +5,7 @@
 
 mod attention;
 mod cache;
+mod few;
 mod float;
 mod lanes;
 mod math;
