@@ -76,7 +76,9 @@ impl BatchCost {
         const RATE: f32 = 0.25;
         const SCALE: f32 = 0.125;
         let expected = self.of(tokens);
-        let error = (times - expected).clamp(-0.3 * expected, 0.3 * expected);
+        let most = 0.3 * expected;
+        // Not `clamp`, which panics when the bounds make no sense.
+        let error = (times - expected).min(most).max(-most);
         let x = tokens as f32 * SCALE;
         let step = RATE * error / (1.0 + x * x);
         self.start = (self.start + step).max(0.0);

@@ -114,6 +114,9 @@ pub struct EngineArgs {
     /// Kernel set to force (default: the best this CPU runs)
     #[arg(long, value_name = "NAME")]
     pub kernels: Option<String>,
+    /// Keep the model as it was laid out for this CPU in the cache folder, and take it from there the next time
+    #[arg(long)]
+    pub cache: bool,
 }
 
 /// How tokens are chosen.

@@ -4,7 +4,7 @@ pub mod bpe;
 pub mod curve;
 pub mod documents;
 pub mod generate;
-mod hash;
+pub(crate) mod hash;
 mod openings;
 mod sentences;
 

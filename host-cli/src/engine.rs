@@ -1,6 +1,6 @@
 //! From arguments to a running session: kernels, threads, memory, text to tokens.
 
-use std::io::IsTerminal;
+use std::{io::IsTerminal, path::Path};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use pipsqueak::{
@@ -11,8 +11,9 @@ use pipsqueak::{
 
 use crate::{
     args::{EngineArgs, ModelArgs},
+    boxed,
     failure::Failure,
-    model::Model,
+    model::{Model, Opening},
     pack::macs_per_token,
     pool::default_threads,
     vocab,
@@ -43,13 +44,33 @@ pub fn kernels(name: Option<&str>) -> Result<&'static dyn Kernels, Failure> {
 
 /// Opens the model of the command line, or the one in the box, with a progress bar.
 pub fn open(args: &ModelArgs, kernels: &dyn Kernels, threads: Option<u16>) -> Result<Model, Failure> {
-    let threads = open_threads(threads);
+    open_in(args, kernels, threads, None)
+}
+
+/// The same for a command that runs the model: with `--cache`, by way of its twin in the cache folder.
+pub fn open_to_run(args: &ModelArgs, engine: &EngineArgs, kernels: &dyn Kernels) -> Result<Model, Failure> {
+    if !engine.cache {
+        return open(args, kernels, engine.threads);
+    }
+    let folder = boxed::cache_folder()
+        .ok_or_else(|| Failure::new("--cache: there is no cache folder: neither XDG_CACHE_HOME nor HOME is set"))?;
+    open_in(args, kernels, engine.threads, Some(&folder))
+}
+
+fn open_in(
+    args: &ModelArgs,
+    kernels: &dyn Kernels,
+    threads: Option<u16>,
+    cache: Option<&Path>,
+) -> Result<Model, Failure> {
     let bar = bar(0, "packing", "{bytes}/{total_bytes}");
-    let model =
-        Model::open(args.model.as_deref(), args.tokenizer.tokenizer.as_deref(), kernels, threads, &|done, total| {
-            bar.set_length(total);
-            bar.set_position(done);
-        });
+    let progress = |done, total| {
+        bar.set_length(total);
+        bar.set_position(done);
+    };
+    let say = |text: &str| bar.suspend(|| eprintln!("pipsqueak: {text}"));
+    let opening = Opening { kernels, threads: open_threads(threads), progress: &progress, cache, say: &say };
+    let model = opening.open(args.model.as_deref(), args.tokenizer.tokenizer.as_deref());
     bar.finish_and_clear();
     Ok(model?)
 }
@@ -148,7 +169,7 @@ pub fn encode(vocab: &Vocab<'_>, text: &str, add_bos: bool, parse_special: bool)
 }
 
 /// Reads a text file as UTF-8.
-pub fn read_text(path: &std::path::Path) -> Result<String, Failure> {
+pub fn read_text(path: &Path) -> Result<String, Failure> {
     let bytes = std::fs::read(path).map_err(|error| Failure::file(path, &error))?;
     String::from_utf8(bytes).map_err(|error| {
         let at = error.utf8_error().valid_up_to();

@@ -13,6 +13,7 @@ pub mod engine;
 pub mod failure;
 pub mod import;
 pub mod machine;
+pub mod memory;
 pub mod model;
 pub mod output;
 pub mod pack;
@@ -22,4 +23,5 @@ pub mod source;
 pub mod toy;
 #[cfg(feature = "train")]
 pub mod train;
+pub mod twin;
 pub mod vocab;

@@ -14,6 +14,7 @@ use crate::{
     boxed,
     import::{self, ImportError},
     pack::{ModelParts, PackError, PackOptions, Packed, pack},
+    twin::{Found, Twin},
 };
 
 /// Why a model could not be opened. `Display` is one line with the file's name in it.
@@ -187,9 +188,71 @@ pub fn parts<'a>(file: &'a Mapped, tokenizer: Option<&Path>) -> Result<ModelPart
     ModelParts::from_source(&source).map_err(|error| OpenError::Pack { path: path(), error })
 }
 
+/// How to open a model.
+pub struct Opening<'a> {
+    /// What it must be laid out for.
+    pub kernels: &'a dyn Kernels,
+    /// Threads that lay it out.
+    pub threads: usize,
+    /// Hears bytes done and bytes in all.
+    pub progress: &'a (dyn Fn(u64, u64) + Sync),
+    /// The folder of packed twins, where one is to be used and kept.
+    pub cache: Option<&'a Path>,
+    /// Hears of twins that could not be used or kept.
+    pub say: &'a dyn Fn(&str),
+}
+
+impl Opening<'_> {
+    /// Opens `path`, or the model in the box: an image whose panels suit the kernels is used as it is, all else is
+    /// repacked, or its twin taken.
+    pub fn open(&self, path: Option<&Path>, tokenizer: Option<&Path>) -> Result<Model, OpenError> {
+        // Its state before it is read: should it change meanwhile, the twin is stale from the start.
+        let twin = self.cache.zip(path).map(|(folder, path)| Twin::of(folder, path, tokenizer, self.kernels));
+        let file = Mapped::model(path)?;
+        let path = file.path().to_path_buf();
+        let counts_steps = !is_image(file.bytes()) && !file.bytes().starts_with(import::gguf::MAGIC);
+        if is_image(file.bytes()) && tokenizer.is_none() {
+            let image = Image::open(file.bytes()).map_err(|error| OpenError::Image { path: path.clone(), error })?;
+            if suits(&image, self.kernels) {
+                return Ok(Model { path, image: ImageBytes::File(file), vocab_left_out: None, counts_steps });
+            }
+        }
+        let say = |error| (self.say)(&format!("no twin in the cache: {error}"));
+        let twin = twin.and_then(|twin| twin.map_err(say).ok());
+        if let Some(twin) = &twin {
+            match twin.find(self.threads) {
+                Found::Twin(file, vocab_left_out) => {
+                    return Ok(Model { path, image: ImageBytes::File(file), vocab_left_out, counts_steps });
+                }
+                Found::Nothing => {}
+                Found::Refused(why) => {
+                    (self.say)(&format!("{}: the twin is {why}; it is made anew", twin.path().display()));
+                }
+            }
+        }
+        let (packed, vocab_left_out) = self.repack(&file, tokenizer)?;
+        if let Some(twin) = twin
+            && let Err(failure) = twin.keep(&packed, vocab_left_out.as_deref())
+        {
+            (self.say)(&format!("the twin was not kept: {}", failure.message));
+        }
+        // The file is not looked at again, and its pages are not kept.
+        Ok(Model { path, image: ImageBytes::Memory(packed), vocab_left_out, counts_steps })
+    }
+
+    /// A model file laid out for the kernels, and why it has no vocabulary where that has a reason.
+    fn repack(&self, file: &Mapped, tokenizer: Option<&Path>) -> Result<(Packed, Option<String>), OpenError> {
+        let parts = parts(file, tokenizer)?;
+        let panel = |format| self.kernels.panel(format);
+        let spent = |bytes: &[u8]| file.let_go(bytes);
+        let options = PackOptions { progress: self.progress, spent: &spent, ..PackOptions::keep(&panel, self.threads) };
+        let packed = pack(&parts, &options).map_err(|error| OpenError::Pack { path: file.path().into(), error })?;
+        Ok((packed, parts.vocab_left_out))
+    }
+}
+
 impl Model {
-    /// Opens `path`, or the model in the box, for `kernels`: an image whose panels suit them is used as it is, all else is
-    /// repacked by `threads` threads. `progress` hears bytes done and bytes in all.
+    /// Opens `path`, or the model in the box, for `kernels`, as [`Opening::open`] does, without a cache.
     pub fn open(
         path: Option<&Path>,
         tokenizer: Option<&Path>,
@@ -197,18 +260,7 @@ impl Model {
         threads: usize,
         progress: &(dyn Fn(u64, u64) + Sync),
     ) -> Result<Self, OpenError> {
-        let file = Mapped::model(path)?;
-        let path = file.path().to_path_buf();
-        let counts_steps = !is_image(file.bytes()) && !file.bytes().starts_with(import::gguf::MAGIC);
-        if is_image(file.bytes()) && tokenizer.is_none() {
-            let image = Image::open(file.bytes()).map_err(|error| OpenError::Image { path: path.clone(), error })?;
-            if suits(&image, kernels) {
-                return Ok(Self { path, image: ImageBytes::File(file), vocab_left_out: None, counts_steps });
-            }
-        }
-        let (packed, vocab_left_out) = repack(&file, tokenizer, kernels, threads, progress)?;
-        // The file is not looked at again, and its pages are not kept.
-        Ok(Self { path, image: ImageBytes::Memory(packed), vocab_left_out, counts_steps })
+        Opening { kernels, threads, progress, cache: None, say: &|_| {} }.open(path, tokenizer)
     }
 
     /// The image.
@@ -239,20 +291,4 @@ impl Model {
 /// Whether every matrix is laid out as these kernels read it.
 fn suits(image: &Image<'_>, kernels: &dyn Kernels) -> bool {
     image.entries().all(|entry| !entry.format.is_quantised() || entry.panel == kernels.panel(entry.format))
-}
-
-/// A model file laid out for `kernels`, and why it has no vocabulary where that has a reason.
-fn repack(
-    file: &Mapped,
-    tokenizer: Option<&Path>,
-    kernels: &dyn Kernels,
-    threads: usize,
-    progress: &(dyn Fn(u64, u64) + Sync),
-) -> Result<(Packed, Option<String>), OpenError> {
-    let parts = parts(file, tokenizer)?;
-    let panel = |format| kernels.panel(format);
-    let spent = |bytes: &[u8]| file.let_go(bytes);
-    let options = PackOptions { progress, spent: &spent, ..PackOptions::keep(&panel, threads) };
-    let packed = pack(&parts, &options).map_err(|error| OpenError::Pack { path: file.path().into(), error })?;
-    Ok((packed, parts.vocab_left_out))
 }

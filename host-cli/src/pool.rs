@@ -6,7 +6,7 @@ use std::{
         atomic::{AtomicUsize, Ordering, fence},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pipsqueak::{
@@ -21,6 +21,8 @@ use pipsqueak::{
 /// Looks at an idle team before a worker goes to sleep: some tens of microseconds, longer than the serial stretches
 /// between two products of a forward pass, shorter than a scheduler's slice.
 const SPINS: u32 = 4000;
+/// A worker offers its core to others this often, between two jobs: sooner than a scheduler takes it away.
+const OWN: Duration = Duration::from_millis(1);
 /// A sleeping worker looks up this often even if nobody wakes it.
 const NAP: Duration = Duration::from_millis(100);
 
@@ -98,9 +100,16 @@ impl Drop for Closer<'_, '_> {
 
 fn serve(worker: &Worker<'_, '_>, bed: &Bed) {
     let mut idle = 0;
+    let mut since = Instant::now();
     while !worker.is_done() {
         if worker.work() {
             idle = 0;
+            // Here nobody waits for this worker. Where another program wants the core, better to give it now than to lose
+            // it in the middle of a job, for whose end the leader would wait a scheduler's slice.
+            if since.elapsed() >= OWN {
+                thread::yield_now();
+                since = Instant::now();
+            }
         } else if idle < SPINS {
             idle += 1;
             std::hint::spin_loop();

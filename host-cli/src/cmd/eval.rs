@@ -26,7 +26,7 @@ struct Report {
 pub(super) fn run(args: &EvalArgs) -> Result<(), Failure> {
     let text = engine::read_text(&args.text)?;
     let kernels = engine::kernels(args.engine.kernels.as_deref())?;
-    let model = engine::open(&args.model, kernels, args.engine.threads)?;
+    let model = engine::open_to_run(&args.model, &args.engine, kernels)?;
     let image = model.image()?;
     let vocab = engine::vocab(&image, model.vocab_left_out())?;
     let threads = engine::threads(args.engine.threads, &image);

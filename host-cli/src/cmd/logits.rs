@@ -4,7 +4,7 @@ use crate::{args::LogitsArgs, engine, failure::Failure, output::Output, pool::wi
 
 pub(super) fn run(args: &LogitsArgs) -> Result<(), Failure> {
     let kernels = engine::kernels(args.engine.kernels.as_deref())?;
-    let model = engine::open(&args.model, kernels, args.engine.threads)?;
+    let model = engine::open_to_run(&args.model, &args.engine, kernels)?;
     let image = model.image()?;
     let vocab_size = image.config().vocab_size;
     if let Some(id) = args.ids.iter().find(|id| **id >= vocab_size) {

@@ -12,6 +12,7 @@ use crate::{
     drafted::Drafts,
     engine,
     failure::Failure,
+    memory,
     pool::with_team,
 };
 
@@ -41,11 +42,16 @@ struct Report<'a> {
     decode_tokens_per_s: f64,
     drafts_verified: usize,
     drafts_accepted: usize,
+    image_bytes: usize,
+    kv_bytes: usize,
+    /// At the end, and at most; null where the system does not say.
+    resident_bytes: Option<u64>,
+    resident_peak_bytes: Option<u64>,
 }
 
 pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     let kernels = engine::kernels(args.engine.kernels.as_deref())?;
-    let model = engine::open(&args.model, kernels, args.engine.threads)?;
+    let model = engine::open_to_run(&args.model, &args.engine, kernels)?;
     let image = model.image()?;
     if args.verify {
         image.verify().map_err(|error| Failure::new(format_args!("{}: {error}", model.path().display())))?;
@@ -122,6 +128,7 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         let decoded = start.elapsed().as_secs_f64();
         let text = stream.finish()?;
         let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
+        let resident = memory::resident();
         let report = Report {
             prompt,
             text,
@@ -134,6 +141,10 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
             decode_tokens_per_s: rate(tokens.len().saturating_sub(1), decoded),
             drafts_verified: drafts.verified,
             drafts_accepted: drafts.accepted,
+            image_bytes: image.len(),
+            kv_bytes: plan.kv_bytes(),
+            resident_bytes: resident.map(|(now, _)| now),
+            resident_peak_bytes: resident.map(|(_, peak)| peak),
             tokens,
         };
         if args.json {

@@ -17,7 +17,7 @@ pub(super) fn number(seed: u64, index: u64) -> u64 {
 /// A hash of some bytes.
 ///
 /// Source: Fowler, Noll & Vo, FNV-1a, 64 bits; stirred, because its high bits hardly feel the last bytes.
-pub(super) fn of_bytes(bytes: &[u8]) -> u64 {
+pub(crate) fn of_bytes(bytes: &[u8]) -> u64 {
     let fnv = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
     stir(bytes.iter().fold(0xcbf2_9ce4_8422_2325, fnv))
 }

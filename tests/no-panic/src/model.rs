@@ -4,6 +4,7 @@ use core::hint::black_box;
 
 use pipsqueak::{
     Image, KvType, Plan, PlanOptions, Sampler, Sampling, Session, Want,
+    draft::{BatchCost, Drafter, Guess},
     image::{Entry, Header, Text},
     kernels::{Kernels, Scalar, arena::Line, select, team::Team},
     session::Progress,
@@ -90,6 +91,8 @@ fn session<K: Kernels + ?Sized>(
         repeat_penalty: f32::from_bits(choices.next() as u32),
         seed: choices.next() as u64,
     });
+    let cost = BatchCost { start: f32::from_bits(choices.next() as u32), each: f32::from_bits(choices.next() as u32) };
+    let mut drafter = Drafter::new(cost);
     // Any calls in any order: the session's state is whatever they made it.
     loop {
         let ok = match choices.next() {
@@ -122,6 +125,20 @@ fn session<K: Kernels + ?Sized>(
             9 => {
                 sampler.accept(choices.next() as u32);
                 session.sample(&mut sampler).is_ok_and(|token| token == 0)
+            }
+            10 => {
+                let mut came = [0; 9];
+                let came = came.get_mut(..choices.next()).unwrap_or_default();
+                session.decode_drafted(tokens, &mut sampler, came).is_ok_and(|count| count == came.len())
+            }
+            11 => {
+                let mut guessed = [0; 9];
+                let guessed = guessed.get_mut(..choices.next()).unwrap_or_default();
+                let guess = drafter.guess(tokens, guessed);
+                let guess = Guess { matched: choices.next(), ..guess };
+                drafter.learn(&guess, guessed, tokens);
+                drafter.cost().learn(choices.next(), f32::from_bits(choices.next() as u32));
+                guess.worth == 0
             }
             _ => {
                 black_box((session.logits(), session.logits_rows(), session.residual(), session.cursor()));

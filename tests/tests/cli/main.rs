@@ -1,5 +1,6 @@
 //! The program from outside: what it prints, how it ends, what it leaves behind.
 
+mod cache;
 mod corpus;
 mod digits;
 mod program;
@@ -266,6 +267,35 @@ fn without_a_model_the_box_tells_a_story() {
     assert_eq!(run(&["inspect", "--json"]).json()["name"], "stories");
     let check = run(&["selftest"]);
     assert!(check.status == 0 && check.stderr.contains("all checksums are right"), "{}", check.stderr);
+}
+
+#[test]
+fn drafts_leave_the_text_alone() {
+    // A text that the model has said before, so that there is something to guess.
+    let once = run(&["run", "-p", "Once upon a time", "-n", "100", "--temp", "0"]).text();
+    let prompt = format!("{} {}", once.trim(), once.trim());
+    let mut accepted = 0;
+    for sampling in [&["--temp", "0"][..], &["--seed", "3"], &["--temp", "0.5", "--repeat-penalty", "1.1"]] {
+        let report = |more: &[&str]| {
+            let args = ["run", "-p", &prompt, "-n", "120", "--ctx", "512", "--json"];
+            run(&[&args, sampling, more].concat()).json()
+        };
+        let plain = report(&["--draft", "0"]);
+        assert_eq!((&plain["drafts_verified"], &plain["drafts_accepted"]), (&0.into(), &0.into()));
+        for more in
+            [&[][..], &["--draft", "1"], &["--draft", "200"], &["--draft", "15", "--batch", "4"], &["--batch", "1"]]
+        {
+            let drafted = report(more);
+            for same in ["text", "tokens", "stopped"] {
+                assert_eq!(drafted[same], plain[same], "{sampling:?} {more:?}");
+            }
+            let count = |name: &str| drafted[name].as_u64().expect("a number");
+            assert!(count("drafts_accepted") <= count("drafts_verified"));
+            accepted += count("drafts_accepted");
+        }
+    }
+    assert!(accepted > 0);
+    run(&["run", "--draft", "256"]).fails(2, &["--draft", "256"]);
 }
 
 #[test]
