@@ -164,8 +164,8 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
                 {
                     let out = Tile::whole(xb, q_dim, n);
                     let rows = groups.heads * config.head_dim as usize;
-                    let mut pieces = Pieces::new(out, rows, groups.kv_heads, groups.tokens);
-                    let count = n.div_ceil(groups.tokens) * groups.kv_heads.get();
+                    let mut pieces = Pieces::new(out, rows, groups.kv_heads, groups.tokens.get());
+                    let count = (n.saturating_sub(1) / groups.tokens + 1) * groups.kv_heads.get();
                     let hands = Dealt::new(&mut pieces, 0, count, slots);
                     share(team, 0, slots.get().min(count), (hands, scores), |_, (hand, scores)| {
                         for (index, mut out) in hand {
@@ -408,9 +408,9 @@ impl Attention<'_, '_> {
     fn groups(&self, wanted: usize, n: usize) -> Option<Groups> {
         let kv_heads = NonZeroUsize::new(self.config.n_kv_heads as usize)?;
         let heads = self.config.n_heads as usize / kv_heads;
-        let tokens = wanted.checked_div(heads)?.min(n);
+        let tokens = NonZeroUsize::new(wanted.checked_div(heads)?.min(n))?;
         // With half of the lanes empty nothing is won.
-        (tokens * heads * 2 >= wanted).then_some(Groups { kv_heads, heads, tokens })
+        (tokens.get() * heads * 2 >= wanted).then_some(Groups { kv_heads, heads, tokens })
     }
 
     /// Piece `index` of all tokens' attention, a group of tokens and a head of the cache.
@@ -423,7 +423,7 @@ impl Attention<'_, '_> {
         out: &mut Tile<'_>,
     ) {
         let Groups { kv_heads, heads, tokens } = *groups;
-        let (t, kv_head) = (index / kv_heads * tokens, index % kv_heads);
+        let (t, kv_head) = (index / kv_heads * tokens.get(), index % kv_heads);
         let head_dim = self.config.head_dim as usize;
         let stride = self.config.n_heads as usize;
         let unit = t * stride + kv_head * heads;
@@ -510,7 +510,7 @@ struct Groups {
     /// Query heads of a head of the cache.
     heads: usize,
     /// Tokens of a group; the last may have fewer.
-    tokens: usize,
+    tokens: NonZeroUsize,
 }
 
 /// What follows the first `at` elements.
