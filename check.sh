@@ -251,7 +251,7 @@ stage_host() {
     here=" $(kernels_of "$program") "
     note "host: kernel sets that ran natively:${here% }"
     if [ "$machine" = x86_64 ]; then
-        for set in amx avx512vnni avx2; do
+        for set in amx avx512vnni avxvnni avx2; do
             # No fault of the checks, so no error in CI.
             [[ $here = *" $set "* ]] || echo "not run: host: the kernel set $set, which this CPU does not run" >>"$notes/not_run"
         done

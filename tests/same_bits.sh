@@ -41,7 +41,7 @@ same() {
 }
 
 sources=("$model")
-for target in scalar neon avx2 avx512vnni; do
+for target in scalar neon avx2 avxvnni avx512vnni; do
     "$program" pack "$model" "${tokenizer[@]}" --for "$target" -o "$folder/$target.pips" 2>"$folder/messages" || {
         cat "$folder/messages" >&2
         exit 1

@@ -4,7 +4,7 @@ use crate::{Kernels, Panel, Scalar};
 
 /// The names of all kernel sets of this architecture, best first, whether or not this CPU runs them.
 pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
-    &["amx", "avx512vnni", "avx2", "scalar"]
+    &["amx", "avx512vnni", "avxvnni", "avx2", "scalar"]
 } else if cfg!(all(target_arch = "aarch64", target_feature = "neon")) {
     &["neon", "scalar"]
 } else if cfg!(all(target_arch = "arm", feature = "helium", feature = "dsp")) {
@@ -18,10 +18,11 @@ pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
 };
 
 /// Every kernel set of every architecture with its panel for quantised matrices, to pack images for other machines.
-pub const EVERYWHERE: [(&str, Panel); 7] = [
+pub const EVERYWHERE: [(&str, Panel); 8] = [
     ("scalar", Panel::R1),
     ("neon", Panel::R4),
     ("avx2", Panel::R8),
+    ("avxvnni", Panel::R8),
     ("avx512vnni", Panel::R16),
     ("amx", Panel::R16),
     ("dsp", Panel::D4),
@@ -43,6 +44,11 @@ pub fn by_name(name: &str) -> Option<&'static dyn Kernels> {
         "avx2" => {
             static AVX2: crate::arch::x86_64::Avx2 = crate::arch::x86_64::Avx2::STATIC;
             crate::arch::x86_64::Avx2::new().map(|_| &AVX2 as &dyn Kernels)
+        }
+        #[cfg(target_arch = "x86_64")]
+        "avxvnni" => {
+            static AVXVNNI: crate::arch::x86_64::AvxVnni = crate::arch::x86_64::AvxVnni::STATIC;
+            crate::arch::x86_64::AvxVnni::new().map(|_| &AVXVNNI as &dyn Kernels)
         }
         #[cfg(target_arch = "x86_64")]
         "avx512vnni" => {

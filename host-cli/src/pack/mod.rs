@@ -30,7 +30,7 @@ use pipsqueak::{
     tensor::TensorKind,
 };
 
-use crate::{import::ImportError, vocab::VocabBuildError};
+use crate::{import::ImportError, pages::Lines, vocab::VocabBuildError};
 
 /// Why a model could not be packed.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +52,11 @@ pub enum PackError {
     },
     /// The image does not fit the address space.
     TooLarge,
+    /// The system has no memory for the image.
+    OutOfMemory {
+        /// Bytes of it.
+        bytes: usize,
+    },
     /// A value became infinite or NaN on the way to its new format.
     Overflow {
         /// Which tensor.
@@ -80,6 +85,7 @@ impl fmt::Display for PackError {
                 write!(f, "{part}, row {row}: a value is NaN or infinite: the image is damaged")
             }
             Self::TooLarge => f.write_str("the packed model does not fit the address space"),
+            Self::OutOfMemory { bytes } => write!(f, "{bytes} bytes for the packed model are not to be had"),
             Self::Overflow { kind, layer, row, format } => write!(
                 f,
                 "{}, row {row}: a value does not fit {}; choose a wider --quant",
@@ -141,7 +147,7 @@ impl<'a> PackOptions<'a> {
 
 /// A packed image in memory, aligned as an image must be.
 pub struct Packed {
-    lines: Vec<Line>,
+    lines: Lines,
     len: usize,
 }
 
@@ -201,7 +207,8 @@ pub fn pack(parts: &ModelParts<'_>, options: &PackOptions<'_>) -> Result<Packed,
         places.push(Place { entry, start, len });
     }
     let len = place(0).ok_or(PackError::TooLarge)?;
-    let mut packed = Packed { lines: vec![Line::ZERO; Line::count(len)], len };
+    let lines = Lines::zeroed(Line::count(len)).map_err(|_| PackError::OutOfMemory { bytes: len })?;
+    let mut packed = Packed { lines, len };
     let bytes = bytes_of_mut(&mut packed.lines);
     fill_tensors(parts, options, &mut places, bytes)?;
 
