@@ -91,7 +91,7 @@ mod tests {
         for len in [0, 1, 1000, 2 * HUGE / 64 - 1, 2 * HUGE / 64, 3 * HUGE / 64 + 1] {
             let mut lines = Lines::zeroed(len).unwrap();
             assert_eq!(lines.len(), len);
-            assert!(lines.iter().all(|line| *line == Line::ZERO));
+            assert!(pipsqueak::kernels::arena::bytes_of(&lines).iter().all(|byte| *byte == 0));
             let bytes = pipsqueak::kernels::arena::bytes_of_mut(&mut lines);
             bytes.fill(7);
             assert!(bytes.len() < 2 * HUGE || bytes.as_ptr().addr().is_multiple_of(HUGE));
