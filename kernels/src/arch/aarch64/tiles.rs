@@ -7,7 +7,7 @@
 use core::{arch::aarch64::*, ops::Range};
 
 use super::neon::widen_halves;
-use crate::{BLOCK, Format, Input, Matrix, Store, Tile, acts::ActRow, acts::Acts};
+use crate::{BLOCK, Input, Matrix, Store, Tile, acts::ActRow, acts::Acts};
 
 /// Rows of a panel.
 pub(super) const ROWS: usize = 4;
@@ -18,43 +18,28 @@ const PANELS: usize = 32;
 /// Blocks of a stretch.
 const DEPTH: usize = 16;
 
-pub(super) const Q8: u8 = Format::Q8 as u8;
-pub(super) const Q4: u8 = Format::Q4 as u8;
-pub(super) const Q4M: u8 = Format::Q4M as u8;
-
-/// The vectors of one block's payload.
-pub(super) const fn vectors(format: u8) -> usize {
-    if format == Q8 { 8 } else { 4 }
-}
-
-/// The groups of four scales (and minima) of one block.
-pub(super) const fn scale_groups(format: u8) -> usize {
-    if format == Q4M { 2 } else { 1 }
-}
-
-/// The blocks of a panel, or a stretch of them.
+/// The blocks of a panel, or a stretch of them: `V` vectors of codes and `S` groups of four scales each. That is (8, 1) for
+/// Q8, (4, 1) for Q4, and for Q4M (4, 2): four scales and four minima.
 #[derive(Clone, Copy)]
-pub(super) struct Blocks<'a> {
-    /// Four scales a block; Q4M: four scales and four minima.
-    pub(super) scales: &'a [[u16; ROWS]],
-    /// Eight (Q8) or four (Q4, Q4M) vectors a block.
-    pub(super) payload: &'a [[u8; 16]],
+pub(super) struct Blocks<'a, const V: usize, const S: usize> {
+    pub(super) scales: &'a [[[u16; ROWS]; S]],
+    pub(super) payload: &'a [[[u8; 16]; V]],
 }
 
-impl<'a> Blocks<'a> {
+impl<'a, const V: usize, const S: usize> Blocks<'a, V, S> {
     /// Panel `p`.
     #[inline]
     pub(super) fn of(w: &Matrix<'a>, p: usize) -> Self {
-        Self { scales: w.panel_scales(p).as_chunks().0, payload: w.panel_payload(p).as_chunks().0 }
+        Self {
+            scales: w.panel_scales(p).as_chunks().0.as_chunks().0,
+            payload: w.panel_payload(p).as_chunks().0.as_chunks().0,
+        }
     }
 
     /// What follows the first `blocks` blocks.
     #[inline]
-    fn skip<const F: u8>(self, blocks: usize) -> Self {
-        Self {
-            scales: self.scales.get(blocks * scale_groups(F)..).unwrap_or(&[]),
-            payload: self.payload.get(blocks * vectors(F)..).unwrap_or(&[]),
-        }
+    fn skip(self, blocks: usize) -> Self {
+        Self { scales: self.scales.get(blocks..).unwrap_or(&[]), payload: self.payload.get(blocks..).unwrap_or(&[]) }
     }
 }
 
@@ -85,7 +70,8 @@ pub(super) fn fits(w: &Matrix<'_>, panels: &Range<usize>, x: &Input<'_>, out: &T
         && (0..out.tokens().min(x.tokens)).all(|t| ActBlocks::of(&x.acts, t, w.blocks()).is_some())
 }
 
-/// One block of the activations of a tile's tokens. A pair that lacks its second token has zeros for it.
+/// One block of the activations of a tile's tokens. Where the last pair lacks its second token, anything stands for it: its
+/// products are computed and not stored.
 #[derive(Clone, Copy)]
 pub(super) struct Packed {
     /// `[pair][eight columns]`: those of the first token, then of the second.
@@ -100,16 +86,12 @@ impl Packed {
     const ZERO: Self = Self { q: [[[[0; 8]; 2]; 4]; PAIRS], scale: [[0.0; 4]; PAIRS], offset: [[0; 4]; PAIRS] };
 }
 
-/// What a block's sum of activations contributes: the start of the integer accumulator, or, for a minimum to be multiplied
-/// with, the bits of `scale * sum`.
+/// What a block's sum of activations contributes to products with Q4 and Q4M: the start of the integer accumulator, or, for
+/// a minimum to be multiplied with, the bits of `scale * sum`.
 #[inline]
-pub(super) fn offset<const F: u8>(scale: f32, sum: i32) -> i32 {
-    match F {
-        Q8 => 0,
-        // A nibble is stored plus 8.
-        Q4 => sum.wrapping_mul(-8),
-        _ => (scale * sum as f32).to_bits().cast_signed(),
-    }
+fn offset<const S: usize>(scale: f32, sum: i32) -> i32 {
+    // A nibble of Q4 is stored plus 8.
+    if S == 1 { sum.wrapping_mul(-8) } else { (scale * sum as f32).to_bits().cast_signed() }
 }
 
 /// How an instruction set multiplies a panel with a tile.
@@ -118,7 +100,11 @@ pub(super) trait Multiply {
     ///
     /// # Safety
     /// * This CPU has the set's instructions.
-    unsafe fn multiply<const F: u8, const P: usize>(w: Blocks<'_>, acts: &[Packed], acc: &mut Accs);
+    unsafe fn multiply<const V: usize, const S: usize, const P: usize>(
+        w: Blocks<'_, V, S>,
+        acts: &[Packed],
+        acc: &mut Accs,
+    );
 
     /// The sums of a pair: four rows of the first token and of the second.
     fn rows(acc: [float32x4_t; 2]) -> [float32x4_t; 2];
@@ -131,7 +117,7 @@ pub(super) type Accs = [[float32x4_t; 2]; PAIRS];
 ///
 /// # Safety
 /// * This CPU has the instructions of `M`.
-pub(super) unsafe fn tiles<M: Multiply, const F: u8>(
+pub(super) unsafe fn tiles<M: Multiply, const V: usize, const S: usize>(
     w: &Matrix<'_>,
     panels: Range<usize>,
     acts: &Acts<'_>,
@@ -146,24 +132,20 @@ pub(super) unsafe fn tiles<M: Multiply, const F: u8>(
         let count = (panels.end - first_panel).min(PANELS);
         for first in (0..tokens).step_by(2 * PAIRS) {
             let lanes = (tokens - first).min(2 * PAIRS);
-            if lanes % 2 == 1 {
-                // Else the second token of the last pair would be one of the tile before.
-                packed = [Packed::ZERO; DEPTH];
-            }
             let mut accs = [[[zero; 2]; PAIRS]; PANELS];
             for start in (0..blocks).step_by(DEPTH) {
                 let depth = (blocks - start).min(DEPTH);
-                pack::<F>(acts, blocks, start, first, lanes, &mut packed);
+                pack::<S>(acts, blocks, start, first, lanes, &mut packed);
                 let packed = packed.get(..depth).unwrap_or(&[]);
                 for (p, acc) in accs.iter_mut().take(count).enumerate() {
-                    let w = Blocks::of(w, first_panel + p).skip::<F>(start);
+                    let w = Blocks::<V, S>::of(w, first_panel + p).skip(start);
                     // SAFETY: the caller promises the instructions.
                     unsafe {
                         match lanes.div_ceil(2) {
-                            1 => M::multiply::<F, 1>(w, packed, acc),
-                            2 => M::multiply::<F, 2>(w, packed, acc),
-                            3 => M::multiply::<F, 3>(w, packed, acc),
-                            _ => M::multiply::<F, PAIRS>(w, packed, acc),
+                            1 => M::multiply::<V, S, 1>(w, packed, acc),
+                            2 => M::multiply::<V, S, 2>(w, packed, acc),
+                            3 => M::multiply::<V, S, 3>(w, packed, acc),
+                            _ => M::multiply::<V, S, PAIRS>(w, packed, acc),
                         }
                     }
                 }
@@ -181,7 +163,7 @@ pub(super) unsafe fn tiles<M: Multiply, const F: u8>(
 
 /// Packs a stretch of blocks from `start` of the tokens from `first`.
 #[inline]
-fn pack<const F: u8>(
+fn pack<const S: usize>(
     acts: &Acts<'_>,
     blocks: usize,
     start: usize,
@@ -208,7 +190,7 @@ fn pack<const F: u8>(
                 *to = *scale;
             }
             for to in to_offset.iter_mut().skip(half).step_by(2) {
-                *to = offset::<F>(*scale, *sum);
+                *to = offset::<S>(*scale, *sum);
             }
         }
     }
@@ -249,12 +231,11 @@ pub(super) fn load_ints(x: &[i32; 4]) -> int32x4_t {
 /// A block's scales, and its minima if it has them.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(super) fn scales<const F: u8>(scales: &[[u16; ROWS]]) -> (float32x4_t, float32x4_t) {
-    let zero = vdupq_n_f32(0.0);
-    match scales {
-        [d, m, ..] if F == Q4M => (load_halves(d), load_halves(m)),
-        [d, ..] => (load_halves(d), zero),
-        [] => (zero, zero),
+pub(super) fn scales<const S: usize>(scales: &[[u16; ROWS]; S]) -> (float32x4_t, float32x4_t) {
+    match scales.as_slice() {
+        [d, m] => (load_halves(d), load_halves(m)),
+        [d, ..] => (load_halves(d), zero()),
+        [] => (zero(), zero()),
     }
 }
 
@@ -288,14 +269,39 @@ pub(super) fn put(out: &mut [f32], dots: float32x4_t, how: Store) {
 pub(super) mod tests {
     extern crate std;
 
+    use core::ops::Range;
     use std::{println, vec, vec::Vec};
 
     use crate::{
-        Acts, BLOCK, Format, Input, Kernels, Matrix, Store, Tile,
+        Acts, BLOCK, Format, Input, Kernels, Matrix, Panel, Store, Tile,
         arena::{Line, bytes_of, bytes_of_mut},
         matrix_bytes, scalar,
         testing::Rng,
     };
+
+    /// Whether `matmul` makes a product itself, and leaves alone what does not fit.
+    pub(in super::super) fn takes_what_fits(
+        matmul: impl Fn(&Matrix<'_>, Range<usize>, &Input<'_>, &mut Tile<'_>, Store) -> bool,
+    ) {
+        let (rows, cols) = (8, 64);
+        for format in Format::ALL {
+            let panel = if format.is_quantised() { Panel::R4 } else { Panel::R1 };
+            let bytes = matrix_bytes(format, panel, rows, cols).unwrap();
+            let lines = vec![Line::ZERO; Line::count(bytes)];
+            let w = Matrix::new(format, panel, rows, cols, &bytes_of(&lines)[..bytes]).unwrap();
+            for tokens in 1..=3 {
+                let (q, scale, sum) = (vec![1; tokens * cols], vec![1.0; tokens * 2], vec![32; tokens * 2]);
+                let x = Input { tokens, x: &[], acts: Acts::new(&q, &scale, &sum, 2) };
+                let mut out = vec![1.0; 3 * rows];
+                for (panels, rows, fits) in
+                    [(0..2, rows, true), (1..3, rows, false), (0..1, 5, false), (0..2, 4, false)]
+                {
+                    let done = matmul(&w, panels.clone(), &x, &mut Tile::whole(&mut out, rows, tokens), Store::Set);
+                    assert_eq!(done, fits && format.is_quantised(), "{format:?} {tokens} tokens {panels:?} {rows}");
+                }
+            }
+        }
+    }
 
     /// Several groups of panels, stretches of depth and tiles of tokens, all with something left over; all panels and a
     /// part of them.

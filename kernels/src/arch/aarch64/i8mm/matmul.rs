@@ -10,10 +10,7 @@ use core::{arch::aarch64::*, ops::Range};
 use super::{
     super::{
         dotprod::matmul::matvec,
-        tiles::{
-            Accs, Blocks, Multiply, PAIRS, Packed, Q4, Q4M, Q8, fits, load_bytes, load_floats, load_ints, load_q,
-            scale_groups, scales, tiles, vectors,
-        },
+        tiles::{Accs, Blocks, Multiply, Packed, fits, load_bytes, load_floats, load_ints, load_q, scales, tiles},
     },
     smmla,
 };
@@ -30,12 +27,12 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
     unsafe {
         match (w.format(), tokens) {
             // With one token, half of each `smmla` would be for nothing, and `sdot` does as much.
-            (Format::Q8, 1) => matvec::<Q8>(w, panels, &x.acts, out, how),
-            (Format::Q4, 1) => matvec::<Q4>(w, panels, &x.acts, out, how),
-            (Format::Q4M, 1) => matvec::<Q4M>(w, panels, &x.acts, out, how),
-            (Format::Q8, _) => tiles::<Smmla, Q8>(w, panels, &x.acts, tokens, out, how),
-            (Format::Q4, _) => tiles::<Smmla, Q4>(w, panels, &x.acts, tokens, out, how),
-            (Format::Q4M, _) => tiles::<Smmla, Q4M>(w, panels, &x.acts, tokens, out, how),
+            (Format::Q8, 1) => matvec::<8, 1>(w, panels, &x.acts, out, how),
+            (Format::Q4, 1) => matvec::<4, 1>(w, panels, &x.acts, out, how),
+            (Format::Q4M, 1) => matvec::<4, 2>(w, panels, &x.acts, out, how),
+            (Format::Q8, _) => tiles::<Smmla, 8, 1>(w, panels, &x.acts, tokens, out, how),
+            (Format::Q4, _) => tiles::<Smmla, 4, 1>(w, panels, &x.acts, tokens, out, how),
+            (Format::Q4M, _) => tiles::<Smmla, 4, 2>(w, panels, &x.acts, tokens, out, how),
             _ => return false,
         }
     }
@@ -47,9 +44,13 @@ struct Smmla;
 
 impl Multiply for Smmla {
     #[inline]
-    unsafe fn multiply<const F: u8, const P: usize>(w: Blocks<'_>, acts: &[Packed], acc: &mut Accs) {
+    unsafe fn multiply<const V: usize, const S: usize, const P: usize>(
+        w: Blocks<'_, V, S>,
+        acts: &[Packed],
+        acc: &mut Accs,
+    ) {
         // SAFETY: the caller promises the instructions.
-        unsafe { multiply::<F, P>(w, acts, acc) }
+        unsafe { multiply::<V, S, P>(w, acts, acc) }
     }
 
     #[inline]
@@ -62,10 +63,10 @@ impl Multiply for Smmla {
 /// A block of weights: eight columns of rows 0 and 1, and of rows 2 and 3, four times; nibbles as bytes from 0 to 15.
 #[inline]
 #[target_feature(enable = "neon")]
-fn unpack<const F: u8>(payload: &[[u8; 16]]) -> [[int8x16_t; 2]; 4] {
+fn unpack<const V: usize>(payload: &[[u8; 16]; V]) -> [[int8x16_t; 2]; 4] {
     let mut w = [[vdupq_n_s8(0); 2]; 4];
     let pairs = payload.as_chunks::<2>().0;
-    if F == Q8 {
+    if V == 8 {
         for (w, pair) in w.iter_mut().zip(pairs) {
             *w = zip(pair).map(|bytes| vreinterpretq_s8_u8(bytes));
         }
@@ -96,63 +97,38 @@ fn twice(x: float32x4_t) -> [float32x4_t; 2] {
     [vzip1q_f32(x, x), vzip2q_f32(x, x)]
 }
 
-#[target_feature(enable = "neon,dotprod,i8mm")]
-fn multiply<const F: u8, const P: usize>(w: Blocks<'_>, acts: &[Packed], out: &mut Accs) {
+#[target_feature(enable = "neon,i8mm")]
+fn multiply<const V: usize, const S: usize, const P: usize>(w: Blocks<'_, V, S>, acts: &[Packed], out: &mut Accs) {
+    let Some(out) = out.first_chunk_mut::<P>() else { return };
     let mut acc = *out;
-    let blocks = w.payload.chunks_exact(vectors(F)).zip(w.scales.chunks_exact(scale_groups(F)));
-    for ((payload, d), acts) in blocks.zip(acts) {
-        let weights = unpack::<F>(payload);
-        let (d, m) = scales::<F>(d);
-        let factors = (twice(d), twice(m));
-        // Four chains of `smmla` at a time.
-        match P {
-            1 => pairs::<F, 0, 1>(&weights, factors, acts, &mut acc),
-            2 => pairs::<F, 0, 2>(&weights, factors, acts, &mut acc),
-            3 => {
-                pairs::<F, 0, 2>(&weights, factors, acts, &mut acc);
-                pairs::<F, 2, 1>(&weights, factors, acts, &mut acc);
+    for ((payload, d), acts) in w.payload.iter().zip(w.scales).zip(acts) {
+        let weights = unpack(payload);
+        let (d, m) = scales(d);
+        let (d, m) = (twice(d), twice(m));
+        let mut isum = [[vdupq_n_s32(0); 2]; P];
+        if (V, S) == (4, 1) {
+            for (isum, offset) in isum.iter_mut().zip(&acts.offset) {
+                *isum = [load_ints(offset); 2];
             }
-            _ => {
-                pairs::<F, 0, 2>(&weights, factors, acts, &mut acc);
-                pairs::<F, 2, 2>(&weights, factors, acts, &mut acc);
+        }
+        macro_rules! columns {
+            ($($index:literal)*) => {$(
+                for ([first, second], q) in isum.iter_mut().zip(&acts.q) {
+                    let q = load_q(&q[$index]);
+                    *first = smmla(*first, weights[$index][0], q);
+                    *second = smmla(*second, weights[$index][1], q);
+                }
+            )*};
+        }
+        columns!(0 1 2 3);
+        for ((acc, isum), (scale, offset)) in acc.iter_mut().zip(isum).zip(acts.scale.iter().zip(&acts.offset)) {
+            let (scale, minimum) = (load_floats(scale), vreinterpretq_f32_s32(load_ints(offset)));
+            for (((acc, isum), d), m) in acc.iter_mut().zip(isum).zip(d).zip(m) {
+                let product = vmulq_f32(vmulq_f32(d, scale), vcvtq_f32_s32(isum));
+                let step = if S == 2 { vaddq_f32(product, vmulq_f32(m, minimum)) } else { product };
+                *acc = vaddq_f32(*acc, step);
             }
         }
     }
     *out = acc;
-}
-
-/// One block of a panel with `N` pairs from `FIRST` on.
-#[inline]
-#[target_feature(enable = "neon,dotprod,i8mm")]
-fn pairs<const F: u8, const FIRST: usize, const N: usize>(
-    weights: &[[int8x16_t; 2]; 4],
-    (d, m): ([float32x4_t; 2], [float32x4_t; 2]),
-    acts: &Packed,
-    acc: &mut Accs,
-) {
-    const { assert!(FIRST + N <= PAIRS) };
-    let mut isum = [[vdupq_n_s32(0); 2]; N];
-    if F == Q4 {
-        for (isum, offset) in isum.iter_mut().zip(acts.offset.iter().skip(FIRST)) {
-            *isum = [load_ints(offset); 2];
-        }
-    }
-    for (columns, weights) in weights.iter().enumerate() {
-        for (isum, q) in isum.iter_mut().zip(acts.q.iter().skip(FIRST)) {
-            let Some(q) = q.get(columns) else { continue };
-            let q = load_q(q);
-            for (isum, weights) in isum.iter_mut().zip(weights) {
-                *isum = smmla(*isum, *weights, q);
-            }
-        }
-    }
-    let factors = acts.scale.iter().zip(&acts.offset).skip(FIRST);
-    for ((acc, isum), (scale, offset)) in acc.iter_mut().skip(FIRST).zip(isum).zip(factors) {
-        let (scale, minimum) = (load_floats(scale), vreinterpretq_f32_s32(load_ints(offset)));
-        for (((acc, isum), d), m) in acc.iter_mut().zip(isum).zip(d).zip(m) {
-            let product = vmulq_f32(vmulq_f32(d, scale), vcvtq_f32_s32(isum));
-            let step = if F == Q4M { vaddq_f32(product, vmulq_f32(m, minimum)) } else { product };
-            *acc = vaddq_f32(*acc, step);
-        }
-    }
 }
