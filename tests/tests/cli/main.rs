@@ -205,6 +205,13 @@ fn pack_inspect_logits_and_selftest_agree() {
             }
         }
     }
+    // The kernel sets for 64-bit Arm share their panels.
+    let neon = fs::read(stories.folder.name("q4-neon.pips")).unwrap();
+    for target in ["dotprod", "i8mm"] {
+        let image = stories.folder.name(&format!("{target}.pips"));
+        assert_eq!(stories.run("pack", &["-o", &image, "--quant", "q4", "--for", target]).status, 0);
+        assert!(fs::read(&image).unwrap() == neon, "{target}");
+    }
     let text = stories.run("inspect", &[]).text();
     assert!(text.contains("5 layers") && text.contains("microbit"), "{text}");
     let calibration = stories.folder.file("some.txt", "Lily and the cat sat on the mat. ".repeat(20).as_bytes());
