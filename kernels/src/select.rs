@@ -7,6 +7,8 @@ pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
     &["amx", "avx512vnni", "avx2", "scalar"]
 } else if cfg!(all(target_arch = "aarch64", target_feature = "neon")) {
     &["neon", "scalar"]
+} else if cfg!(all(target_arch = "wasm32", target_feature = "simd128")) {
+    &["simd128", "scalar"]
 } else if cfg!(all(target_arch = "arm", feature = "helium", feature = "dsp")) {
     &["helium", "dsp", "scalar"]
 } else if cfg!(all(target_arch = "arm", feature = "helium")) {
@@ -18,9 +20,10 @@ pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
 };
 
 /// Every kernel set of every architecture with its panel for quantised matrices, to pack images for other machines.
-pub const EVERYWHERE: [(&str, Panel); 7] = [
+pub const EVERYWHERE: [(&str, Panel); 8] = [
     ("scalar", Panel::R1),
     ("neon", Panel::R4),
+    ("simd128", Panel::R4),
     ("avx2", Panel::R8),
     ("avx512vnni", Panel::R16),
     ("amx", Panel::R16),
@@ -58,6 +61,11 @@ pub fn by_name(name: &str) -> Option<&'static dyn Kernels> {
         "neon" => {
             static NEON: crate::arch::aarch64::Neon = crate::arch::aarch64::Neon;
             Some(&NEON)
+        }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        "simd128" => {
+            static SIMD128: crate::arch::wasm32::Simd128 = crate::arch::wasm32::Simd128;
+            Some(&SIMD128)
         }
         #[cfg(all(target_arch = "arm", feature = "dsp"))]
         "dsp" => {
