@@ -73,10 +73,7 @@ impl Element for BF16 {
     fn load(from: &[u16; 8]) -> Partial {
         let bits = load_16(from);
         let zero = i16x8_splat(0);
-        [
-            i16x8_shuffle::<8, 0, 9, 1, 10, 2, 11, 3>(bits, zero),
-            i16x8_shuffle::<12, 4, 13, 5, 14, 6, 15, 7>(bits, zero),
-        ]
+        [i16x8_shuffle::<8, 0, 9, 1, 10, 2, 11, 3>(bits, zero), i16x8_shuffle::<12, 4, 13, 5, 14, 6, 15, 7>(bits, zero)]
     }
 
     #[inline(always)]

@@ -5,7 +5,7 @@
 //! every 32-bit lane, and only sums are widened, which adds a row's two lanes: rows in lanes, without shuffling. The
 //! float work is one multiplication and one addition a block, panel and token.
 
-use core::{arch::wasm32::*, ops::Range};
+use core::{arch::wasm32::*, hint::black_box, ops::Range};
 
 use super::{
     float,
@@ -29,38 +29,53 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
     }
 }
 
-/// One format's codes: how many there are, and how they multiply activations.
+/// One format's codes, and how they multiply activations.
 trait Codes {
     const FORMAT: Format;
     /// Vectors of one block of a panel.
     const VECTORS: usize = R * Self::FORMAT.block_payload() / 16;
+    /// The codes of a vector, in 16-bit lanes.
+    type Lanes: Copy;
 
-    /// The integer products of one block of `P` panels with `T` tokens' activations, rows in lanes.
+    fn unpack(codes: v128) -> Self::Lanes;
+
+    /// Adds the products of vector `v` of a block with activations to `sum`.
     ///
     /// # Safety
-    /// * Each of `payload` points to `VECTORS` readable vectors.
-    unsafe fn dots<const P: usize, const T: usize>(payload: [*const v128; P], q: &[Act; T]) -> [[v128; T]; P];
+    /// * `v` is below [`Self::VECTORS`].
+    unsafe fn multiply(codes: Self::Lanes, act: &Act, v: usize, sum: v128) -> v128;
+
+    /// The sums of a whole block, a row a lane.
+    fn finish(sum: v128) -> v128;
 }
 
 struct Q8;
 struct Q4;
 struct Q4M;
 
-/// A block of activations in 16-bit lanes: columns 0, 2 .. 14 and 1, 3 .. 15, then the same of the other 16. A 32-bit lane
-/// is two columns, those of one k-step: the step's number is the lane's.
+/// A block of activations in 16-bit lanes: columns 0, 2 .. 30, then columns 1, 3 .. 31. A 32-bit word of it is two columns:
+/// those that the two lanes of each row of a vector of codes have.
 #[derive(Clone, Copy)]
-struct Act {
-    even: [v128; 2],
-    odd: [v128; 2],
-}
+#[repr(C)]
+struct Act([v128; 4]);
 
 impl Act {
     #[inline(always)]
     fn new(q: &[i8; BLOCK]) -> Self {
         let q = q.as_ptr();
         // SAFETY: the reference is 32 readable bytes; `v128.load` asks for no alignment.
-        let halves = unsafe { [v128_load(q.cast()), v128_load(q.add(16).cast())] };
-        Self { even: halves.map(even_bytes), odd: halves.map(odd_bytes) }
+        let (a, b) = unsafe { (v128_load(q.cast()), v128_load(q.add(16).cast())) };
+        Self([even_bytes(a), even_bytes(b), odd_bytes(a), odd_bytes(b)])
+    }
+
+    /// Word `i` in all four.
+    ///
+    /// # Safety
+    /// * `i` is below 16.
+    #[inline(always)]
+    unsafe fn word(&self, i: usize) -> v128 {
+        // SAFETY: as the caller promises; there are 16 words.
+        unsafe { v128_load32_splat(self.0.as_ptr().cast::<u32>().add(i)) }
     }
 }
 
@@ -76,178 +91,184 @@ fn odd_bytes(x: v128) -> v128 {
     i16x8_shr(x, 8)
 }
 
-/// The 32-bit lane `LANE` in all four.
-#[inline(always)]
-fn lane<const LANE: usize>(x: v128) -> v128 {
-    i32x4_shuffle::<LANE, LANE, LANE, LANE>(x, x)
-}
-
 impl Codes for Q8 {
     const FORMAT: Format = Format::Q8;
+    type Lanes = [v128; 2];
 
     #[inline(always)]
-    unsafe fn dots<const P: usize, const T: usize>(payload: [*const v128; P], q: &[Act; T]) -> [[v128; T]; P] {
-        let mut sums = [[i32x4_splat(0); T]; P];
-        for half in 0..2 {
-            let (even, odd) = (q.map(|q| q.even[half]), q.map(|q| q.odd[half]));
-            // SAFETY: the caller promises eight readable vectors.
-            unsafe {
-                let payload = payload.map(|payload| payload.add(4 * half));
-                byte_step::<0, P, T>(payload, &even, &odd, &mut sums);
-                byte_step::<1, P, T>(payload, &even, &odd, &mut sums);
-                byte_step::<2, P, T>(payload, &even, &odd, &mut sums);
-                byte_step::<3, P, T>(payload, &even, &odd, &mut sums);
-            }
-        }
-        sums
+    fn unpack(codes: v128) -> [v128; 2] {
+        [even_bytes(codes), odd_bytes(codes)]
+    }
+
+    /// Two products fit an i16, -128 included: 2 * 128 * 127 < 2^15. (`i32x4.dot_i16x8_s` would be one instruction of x86,
+    /// but three of Arm.)
+    #[inline(always)]
+    unsafe fn multiply([even, odd]: [v128; 2], act: &Act, v: usize, sum: v128) -> v128 {
+        // SAFETY: there are eight vectors.
+        let (q_even, q_odd) = unsafe { (act.word(v), act.word(v + 8)) };
+        let products = i16x8_add(i16x8_mul(even, q_even), i16x8_mul(odd, q_odd));
+        i32x4_add(sum, i32x4_extadd_pairwise_i16x8(products))
+    }
+
+    #[inline(always)]
+    fn finish(sum: v128) -> v128 {
+        sum
     }
 }
 
-/// One k-step of bytes. Two products fit an i16, -128 included: 2 * 128 * 127 < 2^15.
-///
-/// # Safety
-/// * Vector `LANE` of each of `payload` is readable.
+/// The nibbles of each 16-bit lane, from the lowest: columns `i` and `i + 16` of an even `i`, then of the odd one after it.
 #[inline(always)]
-unsafe fn byte_step<const LANE: usize, const P: usize, const T: usize>(
-    payload: [*const v128; P],
-    even: &[v128; T],
-    odd: &[v128; T],
-    sums: &mut [[v128; T]; P],
-) {
-    // SAFETY: as the caller promises.
-    let codes = payload.map(|payload| unsafe { v128_load(payload.add(LANE)) });
-    let codes = codes.map(|codes| [even_bytes(codes), odd_bytes(codes)]);
-    for (t, (even, odd)) in even.iter().zip(odd).enumerate() {
-        let (even, odd) = (lane::<LANE>(*even), lane::<LANE>(*odd));
-        for (sums, [even_codes, odd_codes]) in sums.iter_mut().zip(codes) {
-            let products = i16x8_add(i16x8_mul(even_codes, even), i16x8_mul(odd_codes, odd));
-            sums[t] = i32x4_add(sums[t], i32x4_extadd_pairwise_i16x8(products));
-        }
-    }
-}
-
-/// The products of a block's nibbles. A lane's sum, half a row, fits an i16: 16 * 15 * 127 = 30480.
-///
-/// # Safety
-/// * Each of `payload` points to four readable vectors.
-#[inline(always)]
-unsafe fn nibble_dots<const P: usize, const T: usize>(payload: [*const v128; P], q: &[Act; T]) -> [[v128; T]; P] {
-    let mut sums = [[i16x8_splat(0); T]; P];
-    // SAFETY: the caller promises the same.
-    unsafe {
-        nibble_step::<0, P, T>(payload, q, &mut sums);
-        nibble_step::<1, P, T>(payload, q, &mut sums);
-        nibble_step::<2, P, T>(payload, q, &mut sums);
-        nibble_step::<3, P, T>(payload, q, &mut sums);
-    }
-    sums.map(|sums| sums.map(|sums| i32x4_extadd_pairwise_i16x8(sums)))
-}
-
-/// One vector of nibbles: low ones are a k-step of the first four, high ones of the others.
-///
-/// # Safety
-/// * Vector `LANE` of each of `payload` is readable.
-#[inline(always)]
-unsafe fn nibble_step<const LANE: usize, const P: usize, const T: usize>(
-    payload: [*const v128; P],
-    q: &[Act; T],
-    sums: &mut [[v128; T]; P],
-) {
+fn nibbles(codes: v128) -> [v128; 4] {
     let mask = i16x8_splat(0x0f);
+    [
+        v128_and(codes, mask),
+        v128_and(u16x8_shr(codes, 4), mask),
+        v128_and(u16x8_shr(codes, 8), mask),
+        u16x8_shr(codes, 12),
+    ]
+}
+
+/// A block's sum in a lane, half a row, fits an i16: 16 * 15 * 127 = 30480.
+///
+/// # Safety
+/// * `v` is below 4.
+#[inline(always)]
+unsafe fn multiply_nibbles([a, b, c, d]: [v128; 4], act: &Act, v: usize, sum: v128) -> v128 {
     // SAFETY: as the caller promises.
-    let codes = payload.map(|payload| unsafe { v128_load(payload.add(LANE)) }).map(|codes| {
-        [
-            v128_and(codes, mask),
-            v128_and(u16x8_shr(codes, 4), mask),
-            v128_and(u16x8_shr(codes, 8), mask),
-            u16x8_shr(codes, 12),
-        ]
-    });
-    for (t, q) in q.iter().enumerate() {
-        let q = [q.even[0], q.even[1], q.odd[0], q.odd[1]].map(lane::<LANE>);
-        for (sums, codes) in sums.iter_mut().zip(codes) {
-            for (codes, q) in codes.into_iter().zip(q) {
-                sums[t] = i16x8_add(sums[t], i16x8_mul(codes, q));
-            }
-        }
+    unsafe {
+        let sum = i16x8_add(sum, i16x8_mul(a, act.word(v)));
+        let sum = i16x8_add(sum, i16x8_mul(b, act.word(v + 4)));
+        let sum = i16x8_add(sum, i16x8_mul(c, act.word(v + 8)));
+        i16x8_add(sum, i16x8_mul(d, act.word(v + 12)))
     }
 }
 
 impl Codes for Q4 {
     const FORMAT: Format = Format::Q4;
+    type Lanes = [v128; 4];
 
     #[inline(always)]
-    unsafe fn dots<const P: usize, const T: usize>(payload: [*const v128; P], q: &[Act; T]) -> [[v128; T]; P] {
-        // SAFETY: the caller promises the same.
-        unsafe { nibble_dots(payload, q) }
+    fn unpack(codes: v128) -> [v128; 4] {
+        nibbles(codes)
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(codes: [v128; 4], act: &Act, v: usize, sum: v128) -> v128 {
+        // SAFETY: the caller promises the same: there are four vectors.
+        unsafe { multiply_nibbles(codes, act, v, sum) }
+    }
+
+    #[inline(always)]
+    fn finish(sum: v128) -> v128 {
+        i32x4_extadd_pairwise_i16x8(sum)
     }
 }
 
 impl Codes for Q4M {
     const FORMAT: Format = Format::Q4M;
+    type Lanes = [v128; 4];
 
     #[inline(always)]
-    unsafe fn dots<const P: usize, const T: usize>(payload: [*const v128; P], q: &[Act; T]) -> [[v128; T]; P] {
-        // SAFETY: the caller promises the same.
-        unsafe { nibble_dots(payload, q) }
+    fn unpack(codes: v128) -> [v128; 4] {
+        nibbles(codes)
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(codes: [v128; 4], act: &Act, v: usize, sum: v128) -> v128 {
+        // SAFETY: the caller promises the same: there are four vectors.
+        unsafe { multiply_nibbles(codes, act, v, sum) }
+    }
+
+    #[inline(always)]
+    fn finish(sum: v128) -> v128 {
+        i32x4_extadd_pairwise_i16x8(sum)
     }
 }
 
-/// Panels and tokens that are worked on together.
-const PANELS: usize = 2;
+/// Tokens that share one reading (and unpacking) of a panel.
 const TOKENS: usize = 4;
 
+/// Four tokens take two panels at a time and a single one takes four: as much as there are registers for.
 fn quantised<C: Codes>(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, how: Store) {
+    let tokens = out.tokens().min(x.tokens);
+    let whole = tokens - tokens % TOKENS;
+    if whole > 0 {
+        strips::<C, 2, TOKENS>(w, panels.clone(), x, 0..whole, out, how);
+    }
+    strips::<C, 4, 1>(w, panels, x, whole..tokens, out, how);
+}
+
+/// The panels, `P` at a time, times the tokens, `T` at a time.
+fn strips<C: Codes, const P: usize, const T: usize>(
+    w: &Matrix<'_>,
+    mut panels: Range<usize>,
+    x: &Input<'_>,
+    tokens: Range<usize>,
+    out: &mut Tile<'_>,
+    how: Store,
+) {
     let mut first = 0;
-    let mut panels = panels;
-    while panels.len() >= PANELS {
-        let p = panels.start;
-        strip::<C, PANELS>(w, p, x, first, out, how);
-        first += PANELS * R;
-        panels.start += PANELS;
+    while panels.len() >= P {
+        strip::<C, P, T>(w, panels.start, x, tokens.clone(), first, out, how);
+        panels.start += P;
+        first += P * R;
     }
     for p in panels {
-        strip::<C, 1>(w, p, x, first, out, how);
+        strip::<C, 1, T>(w, p, x, tokens.clone(), first, out, how);
         first += R;
     }
 }
 
-/// `P` panels from `p` on, whose outputs begin at `first`, times all tokens.
+/// `P` panels from `p` on, whose outputs begin at `first`.
 #[inline(always)]
-fn strip<C: Codes, const P: usize>(
+fn strip<C: Codes, const P: usize, const T: usize>(
     w: &Matrix<'_>,
     p: usize,
     x: &Input<'_>,
+    tokens: Range<usize>,
     first: usize,
     out: &mut Tile<'_>,
     how: Store,
 ) {
-    let tokens = out.tokens().min(x.tokens);
     let panels = core::array::from_fn(|i| (w.panel_scales(p + i), w.panel_payload(p + i)));
     let rows = out.rows();
-    let mut put = |t: usize, acc: [v128; P]| {
-        for (i, acc) in acc.into_iter().enumerate() {
-            let mut lanes = [0.0; R];
-            store(&mut lanes, acc);
-            let first = first + i * R;
-            for (out, acc) in out.part(t, first, rows.saturating_sub(first).min(R)).iter_mut().zip(lanes) {
-                how.put(out, acc);
+    for t in tokens.step_by(T) {
+        let acts = core::array::from_fn(|i| x.acts.row(t + i));
+        for (i, dots) in panels_dots::<C, P, T>(&panels, &acts).into_iter().enumerate() {
+            for (first, dots) in (first..).step_by(R).zip(dots) {
+                let mut lanes = [0.0; R];
+                store(&mut lanes, dots);
+                for (out, dot) in out.part(t + i, first, rows.saturating_sub(first).min(R)).iter_mut().zip(lanes) {
+                    how.put(out, dot);
+                }
             }
         }
-    };
-    let mut t = 0;
-    while t + TOKENS <= tokens {
-        let acts: [ActRow<'_>; TOKENS] = core::array::from_fn(|i| x.acts.row(t + i));
-        for (i, acc) in panels_dots::<C, P, TOKENS>(&panels, &acts).into_iter().enumerate() {
-            put(t + i, acc);
+    }
+}
+
+/// The integer products of one block of `P` panels with `T` tokens' activations, rows in lanes. `vectors` is
+/// [`Codes::VECTORS`].
+///
+/// # Safety
+/// * Each of `payload` points to `vectors` readable vectors.
+#[inline(always)]
+unsafe fn block_dots<C: Codes, const P: usize, const T: usize>(
+    payload: [*const v128; P],
+    acts: &[Act; T],
+    vectors: usize,
+) -> [[v128; T]; P] {
+    let mut sums = [[i32x4_splat(0); T]; P];
+    for v in 0..vectors {
+        for (sums, payload) in sums.iter_mut().zip(payload) {
+            // SAFETY: `v < vectors`, for which the caller promises.
+            let codes = C::unpack(unsafe { v128_load(payload.add(v)) });
+            for (sum, act) in sums.iter_mut().zip(acts) {
+                // SAFETY: `v` is below `vectors`, which is the block's number of them.
+                *sum = unsafe { C::multiply(codes, act, v, *sum) };
+            }
         }
-        t += TOKENS;
     }
-    while t < tokens {
-        let [acc] = panels_dots::<C, P, 1>(&panels, &[x.acts.row(t)]);
-        put(t, acc);
-        t += 1;
-    }
+    sums.map(|sums| sums.map(C::finish))
 }
 
 /// The rows of `P` panels, given as scales and payload, times `T` tokens.
@@ -256,12 +277,15 @@ fn panels_dots<C: Codes, const P: usize, const T: usize>(
     panels: &[(&[u16], &[u8]); P],
     acts: &[ActRow<'_>; T],
 ) -> [[v128; P]; T] {
-    let scale_groups = C::FORMAT.block_scales();
+    // Kept from the compiler, or it unrolls the loop over a block's vectors: it then orders what is inside such that far more
+    // values are in use at once than an engine has registers for.
+    let vectors = black_box(C::VECTORS);
+    let groups = C::FORMAT.block_scales();
     let panels = panels.map(|(scales, payload)| (scales.as_chunks::<R>().0, payload.as_chunks::<16>().0));
     let acts = acts.each_ref().map(|act| (act.q.as_chunks::<BLOCK>().0, act.scale, act.sum));
     let mut blocks = usize::MAX;
     for (scales, payload) in panels {
-        blocks = blocks.min(scales.len() / scale_groups).min(payload.len() / C::VECTORS);
+        blocks = blocks.min(scales.len() / groups).min(payload.len() / C::VECTORS);
     }
     for (q, scale, sum) in acts {
         blocks = blocks.min(q.len()).min(scale.len()).min(sum.len());
@@ -272,12 +296,12 @@ fn panels_dots<C: Codes, const P: usize, const T: usize>(
         // slices, as computed above.
         unsafe {
             let q = acts.map(|(q, _, _)| Act::new(q.get_unchecked(b)));
-            let dots = C::dots::<P, T>(panels.map(|(_, payload)| payload.as_ptr().add(b * C::VECTORS).cast()), &q);
+            let payload = panels.map(|(_, payload)| payload.as_ptr().add(b * C::VECTORS).cast());
+            let dots = block_dots::<C, P, T>(payload, &q, vectors);
             for (i, (dots, (scales, _))) in dots.into_iter().zip(panels).enumerate() {
-                let at = b * scale_groups;
-                let d = load_halves(scales.get_unchecked(at));
+                let d = load_halves(scales.get_unchecked(b * groups));
                 let m = match C::FORMAT {
-                    Format::Q4M => load_halves(scales.get_unchecked(at + 1)),
+                    Format::Q4M => load_halves(scales.get_unchecked(b * groups + 1)),
                     _ => d,
                 };
                 for ((acc, dot), (_, scale, sum)) in acc.iter_mut().zip(dots).zip(acts) {

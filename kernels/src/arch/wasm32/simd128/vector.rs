@@ -152,8 +152,7 @@ pub(super) fn rotate(x: &mut [f32], cos_sin: &[f32], pairs: Pairs) {
             let half = x.len() / 2;
             let Some((first, second)) = x.split_at_mut_checked(half) else { return };
             let count = half.min(cos_sin.len() / 2) / 4;
-            let ((first, first_rest), (second, second_rest)) =
-                (split_fours(first, count), split_fours(second, count));
+            let ((first, first_rest), (second, second_rest)) = (split_fours(first, count), split_fours(second, count));
             for ((a, b), turn) in first.iter_mut().zip(second).zip(turns) {
                 let (turned_a, turned_b) = turn_four(load(a), load(b), turn);
                 store(a, turned_a);
