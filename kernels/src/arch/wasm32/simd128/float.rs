@@ -117,6 +117,14 @@ pub(super) fn dots<E: Element, const ROWS: usize, const T: usize>(
     out
 }
 
+/// Output `index` of token `t`. Not worth a copy for each of its callers.
+#[inline(never)]
+fn put(out: &mut Tile<'_>, store: Store, index: usize, t: usize, dot: f32) {
+    if let [out] = out.part(t, index, 1) {
+        store.put(out, dot);
+    }
+}
+
 /// See [`crate::scalar::matmul`]; `row_of(w, row)` is a row's elements.
 pub(super) fn matmul<'a, E: Element>(
     w: &Matrix<'a>,
@@ -132,11 +140,7 @@ pub(super) fn matmul<'a, E: Element>(
     let (rows, tokens) = (out.rows(), out.tokens().min(x.tokens));
     let row = |index: usize| row_of(w, first.saturating_add(index));
     let input = |t: usize| x.row(t, w.cols());
-    let mut put = |index: usize, t: usize, dot: f32| {
-        if let [out] = out.part(t, index, 1) {
-            store.put(out, dot);
-        }
-    };
+    let mut put = |index: usize, t: usize, dot: f32| put(out, store, index, t, dot);
     let mut index = 0;
     while index < rows {
         // A pair of rows for two tokens at a time, then four rows for the token that is left; single rows at the end.

@@ -188,61 +188,61 @@ impl Codes for Q4M {
 /// Tokens that share one reading (and unpacking) of a panel.
 const TOKENS: usize = 4;
 
+/// The products of some panels, given as scales and payload, with some tokens: [`panels_dots`] for one format.
+type Dots<const P: usize, const T: usize> = fn(&[(&[u16], &[u8]); P], &[ActRow<'_>; T]) -> [[v128; P]; T];
+
 /// Four tokens take two panels at a time and a single one takes four: as much as there are registers for.
 fn quantised<C: Codes>(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, how: Store) {
     let tokens = out.tokens().min(x.tokens);
     let whole = tokens - tokens % TOKENS;
-    if whole > 0 {
-        strips::<C, 2, TOKENS>(w, panels.clone(), x, 0..whole, out, how);
-    }
-    strips::<C, 4, 1>(w, panels, x, whole..tokens, out, how);
+    let mut job = Job { w, x, out, how, first: panels.start };
+    let pairs = job.strips(panels.clone(), 0..whole, panels_dots::<C, 2, TOKENS>);
+    job.strips(pairs, 0..whole, panels_dots::<C, 1, TOKENS>);
+    let fours = job.strips(panels, whole..tokens, panels_dots::<C, 4, 1>);
+    job.strips(fours, whole..tokens, panels_dots::<C, 1, 1>);
 }
 
-/// The panels, `P` at a time, times the tokens, `T` at a time.
-fn strips<C: Codes, const P: usize, const T: usize>(
-    w: &Matrix<'_>,
-    mut panels: Range<usize>,
-    x: &Input<'_>,
-    tokens: Range<usize>,
-    out: &mut Tile<'_>,
+/// A product under way.
+struct Job<'j, 'o> {
+    w: &'j Matrix<'j>,
+    x: &'j Input<'j>,
+    out: &'j mut Tile<'o>,
     how: Store,
-) {
-    let mut first = 0;
-    while panels.len() >= P {
-        strip::<C, P, T>(w, panels.start, x, tokens.clone(), first, out, how);
-        panels.start += P;
-        first += P * R;
-    }
-    for p in panels {
-        strip::<C, 1, T>(w, p, x, tokens.clone(), first, out, how);
-        first += R;
-    }
-}
-
-/// `P` panels from `p` on, whose outputs begin at `first`.
-#[inline(always)]
-fn strip<C: Codes, const P: usize, const T: usize>(
-    w: &Matrix<'_>,
-    p: usize,
-    x: &Input<'_>,
-    tokens: Range<usize>,
+    /// The panel of the first output.
     first: usize,
-    out: &mut Tile<'_>,
-    how: Store,
-) {
-    let panels = core::array::from_fn(|i| (w.panel_scales(p + i), w.panel_payload(p + i)));
-    let rows = out.rows();
-    for t in tokens.step_by(T) {
-        let acts = core::array::from_fn(|i| x.acts.row(t + i));
-        for (i, dots) in panels_dots::<C, P, T>(&panels, &acts).into_iter().enumerate() {
-            for (first, dots) in (first..).step_by(R).zip(dots) {
-                let mut lanes = [0.0; R];
-                store(&mut lanes, dots);
-                for (out, dot) in out.part(t + i, first, rows.saturating_sub(first).min(R)).iter_mut().zip(lanes) {
-                    how.put(out, dot);
+}
+
+impl Job<'_, '_> {
+    /// The panels, `P` at a time as long as there are so many, times the tokens, `T` at a time; returns the panels that are
+    /// left. One function for all formats.
+    #[inline(never)]
+    fn strips<const P: usize, const T: usize>(
+        &mut self,
+        mut panels: Range<usize>,
+        tokens: Range<usize>,
+        dots: Dots<P, T>,
+    ) -> Range<usize> {
+        let rows = self.out.rows();
+        while panels.len() >= P && !tokens.is_empty() {
+            let p = panels.start;
+            panels.start += P;
+            let strip = core::array::from_fn(|i| (self.w.panel_scales(p + i), self.w.panel_payload(p + i)));
+            for t in tokens.clone().step_by(T) {
+                let acts = core::array::from_fn(|i| self.x.acts.row(t + i));
+                for (t, dots) in (t..).zip(dots(&strip, &acts)) {
+                    for (p, dots) in (p..).zip(dots) {
+                        let first = (p - self.first) * R;
+                        let mut lanes = [0.0; R];
+                        store(&mut lanes, dots);
+                        let len = rows.saturating_sub(first).min(R);
+                        for (out, dot) in self.out.part(t, first, len).iter_mut().zip(lanes) {
+                            self.how.put(out, dot);
+                        }
+                    }
                 }
             }
         }
+        panels
     }
 }
 
