@@ -4,6 +4,7 @@
 #   boards/wasm/build.sh                  boards/target/wasm, with the model in the box
 #   boards/wasm/build.sh FOLDER MODEL     another model: anything `pipsqueak pack` reads
 #
+#   PIPSQUEAK              the program that packs (default: built for this)
 #   PIPSQUEAK_SIMD         0: without SIMD, for an engine that has none
 #   PIPSQUEAK_DEBIAN_RUST  1: Debian's Rust, even where rustup has a library for WebAssembly; see ../cargo.sh
 set -euo pipefail
@@ -16,12 +17,15 @@ model=$(cd "$(dirname "$model")" && pwd)/$(basename "$model")
 target=wasm32-unknown-unknown
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$here/../target}
 
-if [ "${PIPSQUEAK_SIMD:-1}" = 0 ]; then simd=- built=$CARGO_TARGET_DIR/wasm-scalar; else simd=+ built=$CARGO_TARGET_DIR/wasm-simd128; fi
+simd=+
+[ "${PIPSQUEAK_SIMD:-1}" != 0 ] || simd=-
 cd "$here"
 # The module's path is what cargo says: with Debian's Rust the folder is another.
-module=$(RUSTFLAGS="-C target-feature=${simd}simd128" CARGO_TARGET_DIR=$built ../cargo.sh $target build --release \
-    --target $target --message-format json-render-diagnostics | sed -n 's/.*"filenames":\["\([^"]*\.wasm\)".*/\1/p' | tail -1)
+module=$(RUSTFLAGS="-C target-feature=${simd}simd128" ../cargo.sh $target build --quiet --release --target $target \
+    --message-format json-render-diagnostics | sed -n 's/.*"filenames":\["\([^"]*\.wasm\)".*/\1/p' | tail -1)
 cp "$module" "$folder/pipsqueak.wasm"
 cp index.html pipsqueak.mjs tell.mjs "$folder/"
 cd ../..
-cargo run --quiet --release -p pipsqueak-cli -- pack "$model" --quant keep --for simd128 -o "$folder/model.pips"
+pack=(cargo run --quiet --release -p pipsqueak-cli --)
+[ -z "${PIPSQUEAK:-}" ] || pack=("$PIPSQUEAK")
+"${pack[@]}" pack "$model" --quant keep --for simd128 -o "$folder/model.pips"

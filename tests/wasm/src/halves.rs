@@ -14,8 +14,9 @@ pub const TESTS: [(&str, Test); 2] = [("every half", every_half), ("floats to ha
 /// Values at a time.
 const LEN: usize = 64;
 
-fn mismatch(operation: &'static str, index: usize, expected: u32, got: u32) -> Mismatch {
-    let case = Case { operation, format: "f16", panel: None, shape: [1, LEN, 1], values: "every kind", seed: 0 };
+/// A mismatch of bits: expected, then got.
+pub fn mismatch(operation: &'static str, format: &'static str, index: usize, [expected, got]: [u32; 2]) -> Mismatch {
+    let case = Case { operation, format, panel: None, shape: [1, LEN, 1], values: "every kind", seed: 0 };
     Mismatch { case, what: "out", index: index as isize, expected, got }
 }
 
@@ -31,7 +32,7 @@ fn every_half(kernels: &dyn Kernels) -> Outcome {
         });
         for ((value, expected), got) in values.iter().zip(expected).zip(got) {
             if expected.to_bits() != got.to_bits() {
-                return Err(mismatch("att_values", *value as usize, expected.to_bits(), got.to_bits()));
+                return Err(mismatch("att_values", "f16", *value as usize, [expected, got].map(f32::to_bits)));
             }
             count += 1;
         }
@@ -59,11 +60,11 @@ fn floats_to_halves(kernels: &dyn Kernels) -> Outcome {
             (kernels.store_f16(&x, &mut out), out)
         });
         if expected.0 != got.0 {
-            return Err(mismatch("store_f16", 0, expected.0.is_err() as u32, got.0.is_err() as u32));
+            return Err(mismatch("store_f16", "error", 0, [expected.0, got.0].map(|result| result.is_err() as u32)));
         }
         for ((x, expected), got) in x.iter().zip(expected.1).zip(got.1) {
             if expected != got {
-                return Err(mismatch("store_f16", x.to_bits() as usize, expected as u32, got as u32));
+                return Err(mismatch("store_f16", "", x.to_bits() as usize, [expected, got].map(u32::from)));
             }
             count += 1;
         }

@@ -6,7 +6,7 @@ mod halves;
 
 use core::fmt::{self, Write};
 
-use pipsqueak_kernels::{arena::Line, select, testing};
+use pipsqueak_kernels::{Format, Kernels, arena::Line, select, testing};
 
 #[link(wasm_import_module = "host")]
 unsafe extern "C" {
@@ -61,13 +61,22 @@ pub extern "C" fn run_tests() -> u32 {
         for (name, test) in halves::TESTS {
             report(name, test(kernels));
         }
+        report("panels", panels(kernels));
         let _ = writeln!(Console, "{}: {passed} tests passed", kernels.name());
     }
     failed
 }
 
-/// Runs the int8 multiplication of the best set `rounds` times; returns the number of multiply-adds.
-#[unsafe(no_mangle)]
-pub extern "C" fn peak(rounds: usize) -> usize {
-    select::best().peak(rounds)
+/// The table for other machines says what the set says.
+fn panels(kernels: &dyn Kernels) -> testing::Outcome {
+    let mut count = 0;
+    for format in Format::ALL.into_iter().filter(|format| format.is_quantised()) {
+        let (expected, got) = (select::panel_of(kernels.name()), kernels.panel(format));
+        if expected != Some(got) {
+            let codes = [expected.map_or(u32::MAX, |panel| panel as u32), got as u32];
+            return Err(halves::mismatch("panel", format.name(), 0, codes));
+        }
+        count += 1;
+    }
+    Ok(count)
 }

@@ -4,8 +4,9 @@
 //! that lacks them, so that there is nothing to detect. Nothing here is of relaxed SIMD, whose results may differ from
 //! machine to machine, and the contract fuses no multiplication with an addition, so that the set needs no scalar detour.
 //!
-//! Not every bit of a NaN is WebAssembly's own: an engine gives those of its machine's instructions. The contract's results
-//! hold none where inputs hold none.
+//! The bits of a NaN are the one thing that WebAssembly leaves to an engine; no finite result depends on them.
+//!
+//! The suite runs under Node, from `tests/wasm`: `./check.sh wasm`.
 
 mod attention;
 mod cache;
@@ -82,9 +83,4 @@ impl Kernels for Simd128 {
     fn att_values(&self, scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
         attention::values(scores, max, values, acc)
     }
-}
-
-#[cfg(test)]
-mod tests {
-    crate::testing::kernel_tests!(Some(super::Simd128));
 }
