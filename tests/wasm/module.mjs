@@ -124,7 +124,8 @@ const tests = {
         fails(exports.open(8), /room, then open/);
         assert.equal(exports.room(0xfffffff0), 0);
         assert.match(said(), /no memory for 42949672\d\d more bytes/);
-        new Uint8Array(memory.buffer).set(model, exports.room(model.length));
+        const room = exports.room(model.length);
+        new Uint8Array(memory.buffer).set(model, room);
         assert.equal(exports.room(1), 0);
         assert.match(said(), /room, then open/);
         assert.equal(exports.open(8), 1);
