@@ -15,7 +15,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-all_stages=(tools models fmt clippy doc host train no-panic boards capi old-x86 aarch64 bits bench-smoke package)
+all_stages=(tools models fmt clippy doc host train no-panic boards capi old-x86 aarch64 wasm bits bench-smoke package)
 
 data=${PIPSQUEAK_DATA:-../shared/data}
 [ ! -d "$data" ] || data=$(cd "$data" && pwd)
@@ -55,6 +55,7 @@ need() {
 bare_targets=(thumbv7em-none-eabihf thumbv6m-none-eabi riscv32imc-unknown-none-elf aarch64-unknown-none)
 # The boards' own beside those.
 board_targets=(thumbv7m-none-eabi thumbv8m.main-none-eabihf)
+wasm_target=wasm32-unknown-unknown
 
 rustup_has() { [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && [ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ]; }
 
@@ -79,11 +80,12 @@ stage_tools() {
     has nm || packages+=(binutils)
     has cc && has c++ || packages+=(gcc g++ libc6-dev)
     has make || packages+=(make)
+    has node || packages+=(nodejs)
     has arm-none-eabi-gcc || packages+=(gcc-arm-none-eabi)
     has_arm_libc || packages+=(libnewlib-arm-none-eabi)
     has python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
     local missing_target=no
-    for t in "${bare_targets[@]}" "${board_targets[@]}" aarch64-unknown-linux-gnu; do
+    for t in "${bare_targets[@]}" "${board_targets[@]}" aarch64-unknown-linux-gnu $wasm_target; do
         rustup_has "$t" && continue
         # Quick where the network has it, and no harm where not.
         if [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && has rustup && timeout 60 rustup target add "$t" >/dev/null 2>&1; then
@@ -118,7 +120,7 @@ stage_tools() {
 
 cross_description() {
     local t with_rustup=()
-    for t in "${bare_targets[@]}" "${board_targets[@]}" aarch64-unknown-linux-gnu; do
+    for t in "${bare_targets[@]}" "${board_targets[@]}" aarch64-unknown-linux-gnu $wasm_target; do
         ! rustup_has "$t" || with_rustup+=("$t")
     done
     echo "rustup's library (${with_rustup[*]:-none})$(! debian_rust || echo ", else one built by $(/usr/bin/rustc --version)")"
@@ -175,10 +177,11 @@ have_stories() {
 stage_fmt() {
     cargo fmt --all --check
     local manifest
-    for manifest in tests/no-panic tests/compile-fail boards/common boards/*/.cargo/.. boards/capi boards/capi/header; do
+    for manifest in tests/no-panic tests/compile-fail boards/common boards/*/.cargo/.. boards/capi boards/capi/header \
+        boards/wasm tests/wasm; do
         cargo fmt --manifest-path "$manifest/Cargo.toml" --check
     done
-    note "fmt: workspace, tests/no-panic, tests/compile-fail and boards"
+    note "fmt: workspace, tests/no-panic, tests/compile-fail, tests/wasm and boards"
 }
 
 stage_clippy() {
@@ -680,6 +683,67 @@ stage_aarch64() {
         done
         note "aarch64: ${cpu:-this machine}: logits of stories260K are this machine's"
     done
+}
+
+# Cargo for WebAssembly: $1 is + with SIMD, - without, then cargo's arguments.
+wasm_cargo() {
+    local simd=$1 command=$2
+    shift 2
+    RUSTFLAGS="-C target-feature=${simd}simd128" CARGO_TARGET_DIR=$target/wasm$simd boards/cargo.sh $wasm_target \
+        "$command" --quiet --release --target $wasm_target "$@"
+}
+
+# Builds a module and gives its path.
+wasm_module() {
+    wasm_cargo "$1" build --manifest-path "$2/Cargo.toml" --message-format json-render-diagnostics |
+        sed -n 's/.*"filenames":\["\([^"]*\.wasm\)".*/\1/p' | tail -1
+}
+
+stage_wasm() {
+    need node || return 0
+    rustup_has $wasm_target || debian_rust || { cannot "wasm: no Rust for $wasm_target"; return 0; }
+    build_program
+    local simd sets module folder engine log=$notes/wasm box=host-cli/box/stories.pips
+    "$program" pack $box --quant keep --for avx2 -o "$notes/foreign.pips" 2>/dev/null
+    engine="Node $(node --version)"
+    for simd in + -; do
+        sets="simd128 scalar"
+        [ $simd = + ] || sets=scalar
+        folder=$target/wasm$simd/site
+        wasm_cargo $simd clippy --manifest-path kernels/Cargo.toml --features testing -- -D warnings
+        wasm_cargo $simd clippy --manifest-path tests/wasm/Cargo.toml -- -D warnings
+        wasm_cargo $simd clippy --manifest-path boards/wasm/Cargo.toml -- -D warnings
+
+        module=$(wasm_module $simd tests/wasm)
+        # A module that has other sets than these is refused.
+        # shellcheck disable=SC2086
+        node tests/wasm/kernels.mjs "$module" $sets | tee "$log"
+        note "wasm: kernels, ${simd}simd128, $engine: $(paste -sd, "$log" | sed 's/,/, /g')"
+
+        PIPSQUEAK=$program PIPSQUEAK_SIMD=${simd/-/0} CARGO_TARGET_DIR=$target/wasm$simd boards/wasm/build.sh "$folder"
+        node tests/wasm/module.mjs "$folder" "${sets% *}" $box "$notes/foreign.pips" | tee "$log"
+        note "wasm: the module, ${sets% *}, $(wc -c <"$folder/pipsqueak.wasm") bytes: $(cat "$log"); no panic is linked"
+        node "$folder/tell.mjs" "Once upon a time" '{"temperature":0,"context":256}' | cmp - host-cli/box/stories.txt
+        "$program" run -p "Lily and Tom" --seed 7 -n 150 --kv i8 --ctx 256 >"$log" 2>/dev/null
+        node "$folder/tell.mjs" "Lily and Tom" '{"seed":7,"n":150,"context":256}' | cmp - "$log"
+        note "wasm: the module, ${sets% *}, tells the story of the model in the box, and draws this machine's tokens"
+    done
+    # Stories that the page begins are drawn with the seeds 1, 2 ...
+    "$program" run -p "Lily and Tom" --seed 2 -n 200 --kv i8 --ctx 512 >"$log" 2>/dev/null
+    node tests/wasm/page.mjs "$target/wasm+/site" "Lily and Tom" | cmp - "$log"
+    note "wasm: the page's script, under $engine and not in a browser, shows this machine's text"
+    # The check itself: arithmetic that looks for overflow panics, which wants an import.
+    module=$(CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true wasm_module + boards/wasm)
+    folder=$target/wasm+/planted
+    mkdir -p "$folder"
+    cp "$target/wasm+/site/"* "$folder/"
+    cp "$module" "$folder/pipsqueak.wasm"
+    if node tests/wasm/module.mjs "$folder" simd128 $box "$notes/foreign.pips" >"$log" 2>&1; then
+        echo "planted panics were not found" >&2
+        return 1
+    fi
+    grep -q 'panicked' "$log" || { cat "$log"; return 1; }
+    note "wasm: planted panics are found by what the module imports"
 }
 
 stage_bits() {

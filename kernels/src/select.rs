@@ -7,6 +7,8 @@ pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
     &["amx", "avx512vnni", "avxvnni", "avx2", "scalar"]
 } else if cfg!(all(target_arch = "aarch64", target_feature = "neon")) {
     &["i8mm", "dotprod", "neon", "scalar"]
+} else if cfg!(all(target_arch = "wasm32", target_feature = "simd128")) {
+    &["simd128", "scalar"]
 } else if cfg!(all(target_arch = "arm", feature = "helium", feature = "dsp")) {
     &["helium", "dsp", "scalar"]
 } else if cfg!(all(target_arch = "arm", feature = "helium")) {
@@ -18,11 +20,12 @@ pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
 };
 
 /// Every kernel set of every architecture with its panel for quantised matrices, to pack images for other machines.
-pub const EVERYWHERE: [(&str, Panel); 10] = [
+pub const EVERYWHERE: [(&str, Panel); 11] = [
     ("scalar", Panel::R1),
     ("neon", Panel::R4),
     ("dotprod", Panel::R4),
     ("i8mm", Panel::R4),
+    ("simd128", Panel::R4),
     ("avx2", Panel::R8),
     ("avxvnni", Panel::R8),
     ("avx512vnni", Panel::R16),
@@ -76,6 +79,11 @@ pub fn by_name(name: &str) -> Option<&'static dyn Kernels> {
         "i8mm" => {
             static I8MM: crate::arch::aarch64::I8mm = crate::arch::aarch64::I8mm::STATIC;
             crate::arch::aarch64::I8mm::new().map(|_| &I8MM as &dyn Kernels)
+        }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        "simd128" => {
+            static SIMD128: crate::arch::wasm32::Simd128 = crate::arch::wasm32::Simd128;
+            Some(&SIMD128)
         }
         #[cfg(all(target_arch = "arm", feature = "dsp"))]
         "dsp" => {
