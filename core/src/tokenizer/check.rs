@@ -56,6 +56,7 @@ pub(super) const fn open(section: &[u8]) -> Result<Vocab<'_>, VocabError> {
         eos: tri!(special(header.eos, 1, header.tokens)),
         unknown: tri!(special(header.unknown, 2, header.tokens)),
         add_bos: header.flags & layout::FLAG_ADD_BOS != 0,
+        ignore_merges: header.flags & layout::FLAG_IGNORE_MERGES != 0,
         offsets,
         kinds,
         scores,
@@ -101,7 +102,10 @@ const fn header(reader: &mut Reader<'_>) -> Result<Header, VocabError> {
             return Err(VocabError::LeftOut { feature: "vocab-sentencepiece" });
         }
         layout::MODEL_BPE => match PreTokenizer::from_code(pre) {
-            Some(pre) => (VocabModel::Bpe(pre), layout::FLAG_ADD_BOS | layout::FLAG_WIDE),
+            Some(pre) if !pre.is_linked() => return Err(VocabError::LeftOut { feature: pre.feature() }),
+            Some(pre) => {
+                (VocabModel::Bpe(pre), layout::FLAG_ADD_BOS | layout::FLAG_WIDE | layout::FLAG_IGNORE_MERGES)
+            }
             None => return Err(VocabError::UnknownPreTokenizer { got: pre }),
         },
         layout::MODEL_SENTENCEPIECE if pre == 0 => {

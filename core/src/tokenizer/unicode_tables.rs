@@ -137,3 +137,7 @@ pub(super) static RUNS: [u32; 1599] = [
     0xadce8, 0xadd01, 0xae078, 0xae081, 0xb3a88, 0xb3ac1, 0xbaf84, 0xbafc1, 0xbb978, 0xbe001, 0xbe878, 0xc0001,
     0xc4d2c, 0xc4d41, 0xc8ec0,
 ];
+
+pub(super) static MARKS: [u32; 0] = [];
+pub(super) static PUNCTUATION: [u32; 0] = [];
+pub(super) static CASED: [u32; 0] = [];

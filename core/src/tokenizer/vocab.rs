@@ -83,6 +83,7 @@ pub struct Vocab<'a> {
     pub(super) eos: Option<u32>,
     pub(super) unknown: Option<u32>,
     pub(super) add_bos: bool,
+    pub(super) ignore_merges: bool,
     pub(super) offsets: &'a [[u8; 4]],
     pub(super) kinds: &'a [[u8; 1]],
     pub(super) scores: &'a [[u8; 4]],
@@ -158,6 +159,11 @@ impl<'a> Vocab<'a> {
     /// Whether the model expects BOS before every text.
     pub fn add_bos(&self) -> bool {
         self.add_bos
+    }
+
+    /// Byte-level BPE: whether a word that is a text token as a whole is that token, whatever the merges would make of it.
+    pub fn ignores_merges(&self) -> bool {
+        self.is_bpe() && self.ignore_merges
     }
 
     /// All tokens that end generation, in the packer's order.
