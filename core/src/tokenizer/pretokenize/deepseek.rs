@@ -43,7 +43,7 @@ enum State {
 
 /// The search for the end of one word.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cutter {
+pub(in crate::tokenizer) struct Cutter {
     coder: bool,
     state: State,
     start: usize,

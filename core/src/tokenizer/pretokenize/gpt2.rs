@@ -20,7 +20,7 @@ enum State {
 
 /// The search for the end of one word.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cutter {
+pub(in crate::tokenizer) struct Cutter {
     pre: PreTokenizer,
     state: State,
     start: usize,

@@ -13,7 +13,7 @@ pub(super) struct Rules {
 }
 
 /// The names that are known, for messages.
-pub(super) const KNOWN: &str = "gpt-2, smollm, starcoder, refact, command-r, llama-bpe, qwen2, qwen35, falcon, mpt, \
+pub(in crate::import) const KNOWN: &str = "gpt-2, smollm, starcoder, refact, command-r, llama-bpe, qwen2, qwen35, falcon, mpt, \
     deepseek-llm, deepseek-coder and others of the same rules";
 
 /// The rules of this name. Several names share an expression; llama.cpp, which coined them, says which.
