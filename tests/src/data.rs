@@ -30,6 +30,21 @@ pub fn smollm2() -> Option<Vec<u8>> {
     None
 }
 
+/// The folder with the vocabularies that llama.cpp is tested with: `$PIPSQUEAK_GGML_VOCAB`, or the one that `check.sh models`
+/// puts into the cache folder.
+///
+/// `None`, with a line that says so, where it is not there; a panic instead where `CI` is set.
+pub fn ggml_vocab() -> Option<PathBuf> {
+    let cached = || pipsqueak_cli::boxed::cache_folder().map(|cache| cache.join("ggml-vocab"));
+    let folder = env::var_os("PIPSQUEAK_GGML_VOCAB").map(PathBuf::from).or_else(cached);
+    if let Some(folder) = folder.filter(|folder| folder.join("ggml-vocab-llama-bpe.gguf").is_file()) {
+        return Some(folder);
+    }
+    assert!(env::var_os("CI").is_none(), "no ggml-vocab in the cache folder; set PIPSQUEAK_GGML_VOCAB");
+    println!("skipped: no ggml-vocab in the cache folder (./check.sh models, or set PIPSQUEAK_GGML_VOCAB)");
+    None
+}
+
 fn read(path: PathBuf, variable: &str) -> Option<Vec<u8>> {
     match fs::read(&path) {
         Ok(bytes) => Some(bytes),
