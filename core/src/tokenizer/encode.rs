@@ -195,13 +195,12 @@ impl<'a> Encoder<'a> {
         if nothing_to_find {
             self.cursor = self.text.len();
         }
-        while let Some(&byte) = self.text.as_bytes().get(self.cursor) {
-            let looks = if self.vocab.may_begin_special(byte) { self.vocab.specials.len() as u32 + 1 } else { 1 };
+        while let Some(rest @ [_, ..]) = self.text.as_bytes().get(self.cursor..) {
+            let looks = if self.vocab.may_begin_special(rest) { self.vocab.specials.len() as u32 + 1 } else { 1 };
             if *budget == 0 {
                 return;
             }
             *budget = budget.saturating_sub(looks);
-            let rest = self.text.as_bytes().get(self.cursor..).unwrap_or_default();
             self.special = self.vocab.special_at(rest, self.parse_special).filter(|(_, len)| {
                 self.text.is_char_boundary(self.cursor) && self.text.is_char_boundary(self.cursor + len)
             });
