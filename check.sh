@@ -273,9 +273,10 @@ kernels_of() {
 # The features that the model in the box needs, and sets that have little in common.
 box_features=weights-q4,panel-r1,cache-i8,gate-silu,rope-interleaved,vocab-sentencepiece
 feature_sets=(
-    weights-float,cache-f32,gate-relu
+    weights-float,cache-f32,gate-relu,pre-falcon
     weights-q8,weights-q4m,panel-r8,panel-r16,cache-f16,gate-gelu,rope-half-split,vocab-bpe
-    weights-q4,panel-d4,panel-h8,cache-f32,cache-i8,gate-silu,team
+    weights-q4,panel-d4,panel-h8,cache-f32,cache-i8,gate-silu,team,pre-qwen35
+    weights-float,cache-f32,gate-silu,vocab-sentencepiece,pre-deepseek
 )
 
 stage_host() {
@@ -287,6 +288,7 @@ stage_host() {
     local set
     for set in "${feature_sets[@]}"; do
         cargo clippy --quiet -p pipsqueak --no-default-features --features "$set" -- -D warnings
+        run_tests "host: $set" cargo test -p pipsqueak --no-default-features --features "$set" --test pre_tokenizers
     done
     if cargo check --quiet -p pipsqueak --no-default-features --features weights-q4,cache-i8,gate-silu 2>"$notes/log"; then
         echo "quantised weights without a panel are nonsense, and build" >&2

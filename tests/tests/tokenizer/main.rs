@@ -65,6 +65,11 @@ fn small() -> Vec<VocabSource> {
     whole.tokens.extend(words);
     whole.ignore_merges = true;
     small.push(whole);
+    // Runs of spaces and lines as names, without a space before the text, as Gemma has.
+    let mut gemma = models::small_sentencepiece(false, true);
+    let names = ["  ", "   ", "\n", "\n\n", "\t", "<unused1>", "<unused2>"];
+    gemma.tokens.extend(names.map(|name| models::token(name.as_bytes(), 0.0, vocab::TokenKind::UserDefined)));
+    small.push(gemma);
     small.extend([models::small_sentencepiece(true, true), models::small_sentencepiece(false, true)]);
     small
 }
