@@ -9,6 +9,7 @@
 #
 #   PIPSQUEAK_DATA          folder with stories260K.bin and the like (default ../shared/data)
 #   PIPSQUEAK_SMOLLM2       SmolLM2-135M-Instruct as GGUF (default: the file that `models` puts into the cache folder)
+#   PIPSQUEAK_GGML_VOCAB    folder with the vocabularies that llama.cpp is tested with (default: the one in the cache folder)
 #   PIPSQUEAK_DEBIAN_RUST   1: cross targets with Debian's Rust (/usr/bin/cargo), even where rustup has them
 #   UPDATE                  1: `boards` writes its two tables anew
 #   CARGO_TARGET_DIR        as for cargo
@@ -136,7 +137,49 @@ find_model() {
     done
 }
 
-# Puts the model that the tests use into the cache folder. It is inside a Python package.
+vocab_package=llama-cpp-python
+vocab_archive=llama_cpp_python-0.3.36.tar.gz
+vocab_sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
+
+# Puts the vocabularies that llama.cpp is tested with, and their texts and tokens, into the cache folder. They are inside the
+# source of a Python package, which pip itself would begin to build.
+fetch_vocabularies() {
+    local fresh
+    mkdir -p "$cache"
+    fresh=$(mktemp -d "$cache/fetch.XXXXXX")
+    if ! python3 - "$vocab_package" "$vocab_archive" "$vocab_sha256" "$fresh" <<'END'
+import hashlib, io, re, sys, tarfile
+from urllib.parse import urljoin
+from pip._internal.commands import create_command
+
+package, archive, sha256, folder = sys.argv[1:]
+# With pip's own settings: which index, which certificates, which proxy.
+command = create_command("download")
+options, _ = command.parse_args([package])
+session = command._build_session(options)
+page = options.index_url.rstrip("/") + "/" + package + "/"
+links = re.findall(r'href="([^"]*/' + re.escape(archive) + r')(?:#[^"]*)?"', session.get(page).text)
+content = session.get(urljoin(page, links[0])).content
+found = hashlib.sha256(content).hexdigest()
+if found != sha256:
+    sys.exit(f"{archive}: its SHA-256 is {found}")
+with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+    for member in tar:
+        name = member.name.rsplit("/", 1)[-1]
+        if member.isfile() and "/models/ggml-vocab-" in member.name:
+            with open(f"{folder}/{name}", "wb") as file:
+                file.write(tar.extractfile(member).read())
+END
+    then
+        rm -rf "$fresh"
+        return 1
+    fi
+    rm -rf "$cache/ggml-vocab"
+    chmod a+rx "$fresh"
+    mv "$fresh" "$cache/ggml-vocab"
+}
+
+# Puts the model and the vocabularies that the tests use into the cache folder. The model is inside a Python package.
 stage_models() {
     local file
     for file in stories260K.bin stories260K.txt tok512.bin tinystories.txt; do
@@ -163,6 +206,11 @@ stage_models() {
     fi
     sha256sum --quiet --check <<<"$model_sha256  $(find_model)"
     note "models: stories260K in $data, SmolLM2 at $(find_model)"
+    if ! [ -f "$cache/ggml-vocab/ggml-vocab-llama-bpe.gguf" ] && ! fetch_vocabularies; then
+        cannot "models: llama.cpp's vocabularies could not be fetched"
+        return
+    fi
+    note "models: $(find "$cache/ggml-vocab" -name '*.gguf' | wc -l) vocabularies of llama.cpp in $cache/ggml-vocab"
 }
 
 have_stories() {
@@ -229,9 +277,10 @@ kernels_of() {
 # The features that the model in the box needs, and sets that have little in common.
 box_features=weights-q4,panel-r1,cache-i8,gate-silu,rope-interleaved,vocab-sentencepiece
 feature_sets=(
-    weights-float,cache-f32,gate-relu
+    weights-float,cache-f32,gate-relu,pre-falcon
     weights-q8,weights-q4m,panel-r8,panel-r16,cache-f16,gate-gelu,rope-half-split,vocab-bpe
-    weights-q4,panel-d4,panel-h8,cache-f32,cache-i8,gate-silu,team
+    weights-q4,panel-d4,panel-h8,cache-f32,cache-i8,gate-silu,team,pre-qwen35
+    weights-float,cache-f32,gate-silu,vocab-sentencepiece,pre-deepseek
 )
 
 stage_host() {
@@ -243,6 +292,7 @@ stage_host() {
     local set
     for set in "${feature_sets[@]}"; do
         cargo clippy --quiet -p pipsqueak --no-default-features --features "$set" -- -D warnings
+        run_tests "host: $set" cargo test -p pipsqueak --no-default-features --features "$set" --test pre_tokenizers
     done
     if cargo check --quiet -p pipsqueak --no-default-features --features weights-q4,cache-i8,gate-silu 2>"$notes/log"; then
         echo "quantised weights without a panel are nonsense, and build" >&2

@@ -55,13 +55,13 @@ fn assert_tensors(source: &Source<'_>, model: &TinyModel, matrix_encoding: Encod
 #[test]
 fn an_unsupported_tokenizer_leaves_the_weights_usable() {
     let mut writer = tiny().gguf(Encoding::F32);
-    writer.set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.pre", "llama-bpe");
+    writer.set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.pre", "viking");
     let bytes = writer.bytes();
     let source = open(&bytes).unwrap();
     assert_eq!(source.vocab, None);
-    assert!(source.vocab_left_out.unwrap().contains("llama-bpe"));
+    assert!(source.vocab_left_out.unwrap().contains("viking"));
     let error = gguf::vocab_only(&bytes).unwrap_err().to_string();
-    assert!(error.contains("llama-bpe"), "{error}");
+    assert!(error.contains("viking"), "{error}");
 }
 
 #[test]
@@ -372,6 +372,47 @@ fn byte_level_vocabulary() {
     assert_eq!(v.stops, [6, 7, 299]);
 }
 
+/// Names of the same rules, and what else a name says.
+#[test]
+fn pre_tokenizers_by_name() {
+    let named = |name: &str, bos: bool| {
+        vocab(|w| {
+            bpe(w);
+            if bos {
+                w.set("tokenizer.ggml.bos_token_id", Value::U32(5));
+            }
+            w.set("tokenizer.ggml.pre", name)
+        })
+        .unwrap()
+    };
+    let cases: [(&[&str], PreTokenizer, bool, bool); 9] = [
+        (&["gpt-2", "gpt2", "mpt", "olmo", "phi-2", "jais"], PreTokenizer::Gpt2, false, false),
+        (&["smollm", "starcoder", "refact", "command-r", "exaone"], PreTokenizer::Smollm, false, false),
+        (&["llama-bpe", "llama3", "llama-v3", "falcon3", "lfm2"], PreTokenizer::Llama3, true, true),
+        (&["glm4"], PreTokenizer::Llama3, true, false),
+        (&["dbrx", "smaug-bpe", "chatglm-bpe"], PreTokenizer::Llama3, false, false),
+        (&["qwen2", "deepseek-r1-qwen", "megrez", "hunyuan"], PreTokenizer::Qwen2, false, false),
+        (&["qwen35"], PreTokenizer::Qwen35, false, false),
+        (&["falcon"], PreTokenizer::Falcon, false, false),
+        (&["deepseek-coder"], PreTokenizer::DeepseekCoder, false, false),
+    ];
+    for (names, pre, ignore_merges, add_bos) in cases {
+        for name in names {
+            let v = named(name, true);
+            let expected = (VocabModel::Bpe(pre), ignore_merges, add_bos);
+            assert_eq!((v.model, v.ignore_merges, v.add_bos), expected, "{name}");
+            // Nothing to put before a text.
+            assert!(!named(name, false).add_bos, "{name}");
+        }
+    }
+    let v = vocab(|w| {
+        bpe(w);
+        w.set("tokenizer.ggml.bos_token_id", Value::U32(5)).set("tokenizer.ggml.add_bos_token", Value::Bool(false));
+        w.set("tokenizer.ggml.pre", "llama-bpe")
+    });
+    assert!(!v.unwrap().add_bos);
+}
+
 #[test]
 fn sentence_piece_vocabulary() {
     let v = vocab(sentence_piece).unwrap();
@@ -405,7 +446,7 @@ fn vocabulary_refusals_by_name() {
     let cases: [(&str, Change); 15] = [
         ("tokenizer.ggml.model is missing", |w| w.unset("tokenizer.ggml.model")),
         ("tokenizer bert is not supported", |w| w.set("tokenizer.ggml.model", "bert")),
-        ("pre-tokenizer \"llama-bpe\"", |w| w.set("tokenizer.ggml.pre", "llama-bpe")),
+        ("pre-tokenizer \"viking\"", |w| w.set("tokenizer.ggml.pre", "viking")),
         ("pre-tokenizer \"default\"", |w| w.set("tokenizer.ggml.pre", "default")),
         ("without a pre-tokenizer", |w| w.unset("tokenizer.ggml.pre")),
         ("merges is missing", |w| w.unset("tokenizer.ggml.merges")),

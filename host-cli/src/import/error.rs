@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::gguf::PRE_TOKENIZERS;
+
 /// Why a file could not be imported. `Display` is one line: what, where, the numbers, and what would work.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ImportError {
@@ -267,7 +269,7 @@ impl fmt::Display for ImportError {
             }
             Self::Tokenizer { found } => write!(
                 f,
-                "tokenizer {found} is not supported; gpt2 (pre-tokenizer gpt-2, smollm or starcoder) and llama (SentencePiece) are"
+                "tokenizer {found} is not supported; gpt2 (pre-tokenizers {PRE_TOKENIZERS}) and llama (SentencePiece) are"
             ),
             Self::VocabSize { tokens, rows } => {
                 write!(f, "the vocabulary has {tokens} tokens, the embedding {rows} rows; they must be equal")

@@ -288,6 +288,7 @@ pub fn tokenizer(bytes: &[u8], vocab_size: u32) -> Result<VocabSource, ImportErr
         unknown: known(UNKNOWN),
         stops: [BOS, EOS].into_iter().filter_map(known).collect(),
         add_bos: true,
+        ignore_merges: false,
     })
 }
 

@@ -6,7 +6,11 @@ use pipsqueak::{
     config::Config,
     kernels::{Format, Panel},
 };
-use pipsqueak_cli::{digits, source::Encoding, vocab};
+use pipsqueak_cli::{
+    digits,
+    source::Encoding,
+    vocab::{self, PreTokenizer, VocabModel, VocabSource},
+};
 use pipsqueak_tests::{
     engine::TinyFile,
     llama2c_writer::tokenizer_bin,
@@ -49,7 +53,7 @@ fn main() -> std::io::Result<()> {
     write("llama2c", "v2", &model.llama2c_v2(32))?;
     write("classifier", "plain", digits::PLAIN)?;
     write("classifier", "hidden", digits::HIDDEN)?;
-    let text = "the cat sat on 12 mats: é 🙂 <s>".as_bytes();
+    let text = "the cat'S sat on 1234 mats:\r\n  é\u{301} 漢字。\u{3000}🙂 <s>".as_bytes();
     let tokens: Vec<(f32, &[u8])> =
         ["<unk>", "<s>", "</s>", "a", "b", " ", "ab", " ab"].iter().map(|text| (-1.0, text.as_bytes())).collect();
     for (name, file, count) in [
@@ -58,6 +62,11 @@ fn main() -> std::io::Result<()> {
         ("llama2c", tokenizer_bin(&tokens), tokens.len() as u8),
     ] {
         write("tokenizer", name, &[&[text.len() as u8, count], &file[..], text].concat())?;
+    }
+    for pre in PreTokenizer::ALL {
+        let source = VocabSource { model: VocabModel::Bpe(pre), ignore_merges: true, ..small_vocab::bpe() };
+        let file = vocab::build(&source).expect("a section");
+        write("tokenizer", &format!("bpe-{pre:?}"), &[&[text.len() as u8, 0], &file[..], text].concat())?;
     }
     Ok(())
 }

@@ -1,12 +1,15 @@
 //! GGUF, versions 2 and 3, little-endian, architecture `llama`.
 //!
 //! `reader` takes the container apart, `metadata` gives typed access to its keys, `mapping` turns keys and tensors into
-//! a [`Source`], `vocab` reads the tokenizer's keys.
+//! a [`Source`], `vocab` reads the tokenizer's keys, of which `pre_tokenizer` knows one.
 
 mod mapping;
 mod metadata;
+mod pre_tokenizer;
 mod reader;
 mod vocab;
+
+pub(super) use pre_tokenizer::KNOWN as PRE_TOKENIZERS;
 
 use super::ImportError;
 use crate::{source::Source, vocab::VocabSource};
