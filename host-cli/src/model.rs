@@ -14,7 +14,7 @@ use crate::{
     boxed,
     import::{self, ImportError},
     pack::{ModelParts, PackError, PackOptions, Packed, pack},
-    twin::{Found, Twin},
+    twin::{Found, Remarks, Twin},
 };
 
 /// Why a model could not be opened. `Display` is one line with the file's name in it.
@@ -198,7 +198,7 @@ pub struct Opening<'a> {
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
     /// The folder of packed twins, where one is to be used and kept.
     pub cache: Option<&'a Path>,
-    /// Hears of twins that could not be used or kept.
+    /// Hears what became of tensors whose encoding is none of ours, and of twins that could not be used or kept.
     pub say: &'a dyn Fn(&str),
 }
 
@@ -221,7 +221,9 @@ impl Opening<'_> {
         let twin = twin.and_then(|twin| twin.map_err(say).ok());
         if let Some(twin) = &twin {
             match twin.find(self.threads) {
-                Found::Twin(file, vocab_left_out) => {
+                Found::Twin(file, remarks) => {
+                    remarks.converted.iter().for_each(|line| (self.say)(line));
+                    let vocab_left_out = remarks.vocab_left_out;
                     return Ok(Model { path, image: ImageBytes::File(file), vocab_left_out, counts_steps });
                 }
                 Found::Nothing => {}
@@ -230,24 +232,27 @@ impl Opening<'_> {
                 }
             }
         }
-        let (packed, vocab_left_out) = self.repack(&file, tokenizer)?;
+        let (packed, remarks) = self.repack(&file, tokenizer)?;
+        remarks.converted.iter().for_each(|line| (self.say)(line));
         if let Some(twin) = twin
-            && let Err(failure) = twin.keep(&packed, vocab_left_out.as_deref())
+            && let Err(failure) = twin.keep(&packed, &remarks)
         {
             (self.say)(&format!("the twin was not kept: {}", failure.message));
         }
+        let vocab_left_out = remarks.vocab_left_out;
         // The file is not looked at again, and its pages are not kept.
         Ok(Model { path, image: ImageBytes::Memory(packed), vocab_left_out, counts_steps })
     }
 
-    /// A model file laid out for the kernels, and why it has no vocabulary where that has a reason.
-    fn repack(&self, file: &Mapped, tokenizer: Option<&Path>) -> Result<(Packed, Option<String>), OpenError> {
+    /// A model file laid out for the kernels, and what there is to say of it.
+    fn repack(&self, file: &Mapped, tokenizer: Option<&Path>) -> Result<(Packed, Remarks), OpenError> {
         let parts = parts(file, tokenizer)?;
         let panel = |format| self.kernels.panel(format);
         let spent = |bytes: &[u8]| file.let_go(bytes);
         let options = PackOptions { progress: self.progress, spent: &spent, ..PackOptions::keep(&panel, self.threads) };
         let packed = pack(&parts, &options).map_err(|error| OpenError::Pack { path: file.path().into(), error })?;
-        Ok((packed, parts.vocab_left_out))
+        let converted = packed.converted().iter().map(ToString::to_string).collect();
+        Ok((packed, Remarks { vocab_left_out: parts.vocab_left_out, converted }))
     }
 }
 

@@ -34,6 +34,7 @@ pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
         let canonical = |_: Format| Panel::R1;
         let options = PackOptions::keep(&canonical, engine::open_threads(None));
         packed = pack(&parts, &options).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
+        packed.converted().iter().for_each(|converted| eprintln!("pipsqueak: {converted}"));
         Image::open(packed.bytes()).map_err(Failure::new)?
     };
     let config = image.config();

@@ -53,6 +53,7 @@ pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
     };
     let packed = pack(&parts, &options).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
     bar.finish_and_clear();
+    packed.converted().iter().for_each(|converted| eprintln!("pipsqueak: {converted}"));
     let mut output = Output::create(&args.output)?;
     output.write(packed.bytes())?;
     output.finish()?;

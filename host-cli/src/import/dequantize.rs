@@ -2,37 +2,35 @@
 
 use crate::source::{Encoding, SourceTensor};
 
-use super::ImportError;
-
-/// Values that share a scale in GGUF's `Q8_0`, `Q4_0` and `Q4_1`.
-pub const BLOCK: usize = 32;
+use super::{
+    ImportError,
+    blocks::{BLOCK, Run},
+};
 
 impl Encoding {
     /// Values in a row must be a multiple of this.
     pub fn block_len(self) -> usize {
-        match self {
-            Self::F32 | Self::F16 | Self::BF16 | Self::Llama2cQ80 { .. } => 1,
-            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 => BLOCK,
-        }
+        self.layout().map_or(1, |layout| layout.values)
     }
 
     /// Bytes of a `rows` x `cols` tensor in this encoding. `None` where blocks or groups do not come out even, or the
     /// size does not fit.
     pub fn tensor_bytes(self, rows: u64, cols: u64) -> Option<u64> {
         let values = rows.checked_mul(cols)?;
-        let blocks = || if cols.is_multiple_of(BLOCK as u64) { Some(values / BLOCK as u64) } else { None };
         match self {
             Self::F32 => values.checked_mul(4),
             Self::F16 | Self::BF16 => values.checked_mul(2),
-            Self::Q8_0 => blocks()?.checked_mul(34),
-            Self::Q4_0 => blocks()?.checked_mul(18),
-            Self::Q4_1 => blocks()?.checked_mul(20),
             Self::Llama2cQ80 { group } => {
                 let group = u64::try_from(group).ok().filter(|group| *group > 0)?;
                 if !values.is_multiple_of(group) {
                     return None;
                 }
                 (values / group).checked_mul(4)?.checked_add(values)
+            }
+            _ => {
+                let layout = self.layout()?;
+                let block = layout.values as u64;
+                cols.is_multiple_of(block).then_some(values / block)?.checked_mul(layout.bytes as u64)
             }
         }
     }
@@ -100,12 +98,31 @@ impl SourceTensor<'_> {
                     *x = scale * f32::from(*q as i8);
                 }
             }
+            encoding => {
+                let Some(layout) = encoding.layout() else { return };
+                for (x, b) in out.chunks_exact_mut(layout.values).zip(self.row_blocks(row, layout.bytes)) {
+                    for (index, x) in x.chunks_exact_mut(BLOCK).enumerate() {
+                        if let Some(run) = encoding.run(b, index) {
+                            x.copy_from_slice(&run.values());
+                        }
+                    }
+                }
+            }
         }
+    }
+
+    /// Values 32 `index` to 32 `index` + 31 of a row, as stored; `None` for an encoding without blocks, or beyond the end.
+    pub(crate) fn run(&self, row: usize, index: usize) -> Option<Run> {
+        let layout = self.encoding.layout()?;
+        let runs = layout.values / BLOCK;
+        let at = row.checked_mul(self.cols / layout.values)? + index / runs;
+        let block = self.data.get(at * layout.bytes..)?.get(..layout.bytes)?;
+        self.encoding.run(block, index % runs)
     }
 
     /// The blocks of one row, each `bytes` long.
     fn row_blocks(&self, row: usize, bytes: usize) -> std::slice::ChunksExact<'_, u8> {
-        let row_bytes = self.cols / BLOCK * bytes;
+        let row_bytes = self.cols / self.encoding.block_len() * bytes;
         self.data[row * row_bytes..][..row_bytes].chunks_exact(bytes)
     }
 
@@ -129,20 +146,18 @@ pub fn check_finite(tensor: &SourceTensor<'_>) -> Result<(), ImportError> {
         Encoding::F32 => (first_bad(tensor.data, 4, |b| (!f32_at(b).is_finite()).then_some("value")), 1),
         Encoding::F16 => (first_bad(tensor.data, 2, |b| (!f16_at(b).is_finite()).then_some("value")), 1),
         Encoding::BF16 => (first_bad(tensor.data, 2, |b| (!bf16_at(b).is_finite()).then_some("value")), 1),
-        Encoding::Q8_0 => (first_bad(tensor.data, 34, |b| (!f16_at(b).is_finite()).then_some("scale")), BLOCK),
-        Encoding::Q4_0 => (first_bad(tensor.data, 18, |b| (!f16_at(b).is_finite()).then_some("scale")), BLOCK),
-        Encoding::Q4_1 => {
-            let check = |b: &[u8]| match (f16_at(b).is_finite(), f16_at(&b[2..]).is_finite()) {
-                (false, _) => Some("scale"),
-                (true, false) => Some("minimum"),
-                (true, true) => None,
-            };
-            (first_bad(tensor.data, 20, check), BLOCK)
-        }
         Encoding::Llama2cQ80 { group } => {
             let scales = tensor.data.get(tensor.rows.saturating_mul(tensor.cols)..).unwrap_or(&[]);
             let check = |b: &[u8]| (!(f32_at(b) * -128.0).is_finite()).then_some("scale");
             (first_bad(scales, 4, check), group)
+        }
+        encoding => {
+            let Some(layout) = encoding.layout() else { return Ok(()) };
+            let check = |b: &[u8]| {
+                let minimum = || layout.minimum.is_some_and(|at| !f16_at(&b[at..]).is_finite());
+                if !f16_at(&b[layout.scale..]).is_finite() { Some("scale") } else { minimum().then_some("minimum") }
+            };
+            (first_bad(tensor.data, layout.bytes, check), layout.values)
         }
     };
     match found {
@@ -183,7 +198,7 @@ fn bf16_at(bytes: &[u8]) -> f32 {
 }
 
 /// The little-endian half that `bytes` starts with; exact.
-fn f16_at(bytes: &[u8]) -> f32 {
+pub(super) fn f16_at(bytes: &[u8]) -> f32 {
     f16_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
 }
 

@@ -239,7 +239,7 @@ impl fmt::Display for ImportError {
             Self::Unsupported { what, hint } => write!(f, "{what} not supported; {hint}"),
             Self::TensorType { tensor, found } => write!(
                 f,
-                "tensor {tensor:?} is {found}, which is not supported yet; requantise the model to Q8_0, Q4_0, Q4_1, F16, BF16 or F32"
+                "tensor {tensor:?} is {found}, which cannot be read; F32, F16, BF16, Q2_K to Q6_K, Q4_0 to Q8_0, IQ4_NL and IQ4_XS can"
             ),
             Self::UnexpectedTensor { tensor } => {
                 write!(

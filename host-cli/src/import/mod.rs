@@ -3,6 +3,7 @@
 //! Nothing is copied but the vocabulary: tensors borrow the file, in its own encoding. No input can panic, overrun, or
 //! make an importer allocate more than a small multiple of the file's length.
 
+mod blocks;
 mod cursor;
 mod dequantize;
 mod error;
@@ -10,7 +11,9 @@ pub mod gguf;
 pub mod llama2c;
 mod shape;
 
-pub use dequantize::{BLOCK, check_finite};
+pub use blocks::BLOCK;
+pub(crate) use blocks::Run;
+pub use dequantize::check_finite;
 pub use error::ImportError;
 
 use crate::{source::Source, vocab::VocabSource};
