@@ -69,6 +69,20 @@ impl Encoding {
     }
 }
 
+/// Where a tensor's rows are in its file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RowOrder {
+    /// In their place.
+    #[default]
+    InPlace,
+    /// Each head's first halves of RoPE pairs, then the second ones, where the engine wants pairs together: row `2i` of a head
+    /// is the file's row `i`, row `2i + 1` the file's `i + head_dim / 2`. So Hugging Face stores Llama's queries and keys.
+    HalvesOfHeads {
+        /// Rows of a head; even.
+        head_dim: usize,
+    },
+}
+
 /// One tensor, its bytes borrowed from the file.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceTensor<'a> {
@@ -82,6 +96,8 @@ pub struct SourceTensor<'a> {
     pub cols: usize,
     /// How `data` is encoded.
     pub encoding: Encoding,
+    /// Where in `data` its rows are.
+    pub order: RowOrder,
     /// Exactly the tensor's bytes.
     pub data: &'a [u8],
 }

@@ -18,7 +18,7 @@ use pipsqueak::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::{corpus::hash, failure::Failure, model::Mapped, output::Output, pack::Packed};
+use crate::{corpus::hash, failure::Failure, folder::Folder, model::Mapped, output::Output, pack::Packed};
 
 /// To be raised when the packer makes other bytes from the same file.
 const LAYOUT: u32 = 2;
@@ -37,7 +37,7 @@ pub struct Remarks {
     pub converted: Vec<String>,
 }
 
-/// The twin of one model file.
+/// The twin of one model.
 pub struct Twin {
     path: PathBuf,
     /// What it must have been made from.
@@ -73,21 +73,27 @@ impl fmt::Display for Refused {
 }
 
 impl Twin {
-    /// The twin, in `folder`, of the model `file` with `tokenizer`, laid out for `kernels`.
+    /// The twin, in `folder`, of the model `file` with `tokenizer`, laid out for `kernels`. Where the model is a folder of its
+    /// own, it is made from all files that are read of it.
     pub fn of(folder: &Path, file: &Path, tokenizer: Option<&Path>, kernels: &dyn Kernels) -> io::Result<Self> {
-        let mut name = String::new();
-        let mut state = String::new();
+        let (mut name, mut state) = (String::new(), String::new());
         for path in std::iter::once(file).chain(tokenizer) {
-            let path = fs::canonicalize(path)?;
-            let metadata = fs::metadata(&path)?;
-            let changed = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            name += &format!("{path:?}\n");
-            state += &format!("{} bytes, changed at {}\n", metadata.len(), changed.as_nanos());
+            name += &format!("{:?}\n", fs::canonicalize(path)?);
+            // One more file of a folder, or one less, is another state of it too.
+            let files = if path.is_dir() { Folder::paths(path) } else { vec![path.into()] };
+            for file in files {
+                let metadata = fs::metadata(&file)?;
+                let changed = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                let which = file.file_name().unwrap_or_default();
+                state += &format!("{which:?}: {} bytes, changed at {}\n", metadata.len(), changed.as_nanos());
+            }
         }
         for format in [Format::Q8, Format::Q4, Format::Q4M] {
             name += &format!("{} {:?}\n", format.name(), kernels.panel(format));
         }
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let full = fs::canonicalize(file)?;
+        let stem = if file.is_dir() { full.file_name() } else { file.file_stem() };
+        let stem = stem.unwrap_or_default().to_string_lossy();
         let path = folder.join(format!("{stem}.{:016x}.pips", hash::of_bytes(name.as_bytes())));
         let key = format!("pipsqueak {} layout {LAYOUT}\n{name}{state}", env!("CARGO_PKG_VERSION"));
         Ok(Self { path, key })

@@ -11,7 +11,7 @@ use pipsqueak::{
 use pipsqueak_cli::{
     import::{self, ImportError, check_finite},
     pack::{ModelParts, PackError, PackOptions, Packed, Quant, pack},
-    source::{Encoding, Source, SourceTensor},
+    source::{Encoding, RowOrder, Source, SourceTensor},
 };
 use pipsqueak_tests::tiny_model::{TinyModel, tiny_config};
 
@@ -170,7 +170,7 @@ fn tensor(encoding: Encoding, cols: usize, data: &[u8]) -> SourceTensor<'_> {
     let row_bytes = encoding.tensor_bytes(1, cols as u64).expect("whole blocks") as usize;
     let rows = data.len() / row_bytes;
     assert_eq!(rows * row_bytes, data.len(), "whole rows");
-    SourceTensor { kind: TensorKind::Wk, layer: 0, rows, cols, encoding, data }
+    SourceTensor { kind: TensorKind::Wk, layer: 0, rows, cols, encoding, order: RowOrder::InPlace, data }
 }
 
 fn block(vector: &Vector) -> Vec<u8> {

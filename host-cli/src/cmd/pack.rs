@@ -6,7 +6,8 @@ use crate::{
     args::{PackArgs, QuantName},
     boards, engine,
     failure::Failure,
-    model::{Mapped, Model, parts},
+    input::Input,
+    model::Model,
     output::Output,
     pack::{Importance, PIECE_TOKENS, PackOptions, Quant, measure, own_text, pack},
 };
@@ -21,9 +22,9 @@ pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
     let threads = engine::open_threads(args.threads);
     let kernels = select::best();
     let calibration = args.calibrate.as_deref().map(engine::read_text).transpose()?;
-    let file = Mapped::model(args.model.model.as_deref())?;
-    let path = file.path();
-    let parts = parts(&file, tokenizer)?;
+    let input = Input::open(args.model.model.as_deref())?;
+    let path = input.path();
+    let parts = input.parts(tokenizer)?;
     let quant = quant(args.quant);
     let head = args.head.map_or(
         if matches!(args.quant, QuantName::Q4 | QuantName::Q4m) { Quant::To(Format::Q8) } else { quant },
@@ -49,7 +50,7 @@ pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
             bar.set_length(total);
             bar.set_position(done);
         },
-        spent: &|bytes| file.let_go(bytes),
+        spent: &|bytes| input.let_go(bytes),
     };
     let packed = pack(&parts, &options).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
     bar.finish_and_clear();

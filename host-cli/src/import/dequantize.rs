@@ -1,6 +1,6 @@
 //! From a file's own encoding to plain `f32`, one row at a time, and the search for what is not finite.
 
-use crate::source::{Encoding, SourceTensor};
+use crate::source::{Encoding, RowOrder, SourceTensor};
 
 use super::{
     ImportError,
@@ -46,7 +46,7 @@ impl SourceTensor<'_> {
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         assert_eq!(out.len(), self.cols, "a row has `cols` values");
-        let cols = self.cols;
+        let (row, cols) = (self.stored_row(row), self.cols);
         match self.encoding {
             Encoding::F32 => {
                 let data = &self.data[row * cols * 4..][..cols * 4];
@@ -115,12 +115,23 @@ impl SourceTensor<'_> {
     pub(crate) fn run(&self, row: usize, index: usize) -> Option<Run> {
         let layout = self.encoding.layout()?;
         let runs = layout.values / BLOCK;
-        let at = row.checked_mul(self.cols / layout.values)? + index / runs;
+        let at = self.stored_row(row).checked_mul(self.cols / layout.values)? + index / runs;
         let block = self.data.get(at * layout.bytes..)?.get(..layout.bytes)?;
         self.encoding.run(block, index % runs)
     }
 
-    /// The blocks of one row, each `bytes` long.
+    /// Where a row is in the file.
+    pub(crate) fn stored_row(&self, row: usize) -> usize {
+        match self.order {
+            RowOrder::InPlace => row,
+            RowOrder::HalvesOfHeads { head_dim } => {
+                let (pair, second) = (row % head_dim / 2, row % 2);
+                row / head_dim * head_dim + pair + second * (head_dim / 2)
+            }
+        }
+    }
+
+    /// The blocks of one row of the file, each `bytes` long.
     fn row_blocks(&self, row: usize, bytes: usize) -> std::slice::ChunksExact<'_, u8> {
         let row_bytes = self.cols / self.encoding.block_len() * bytes;
         self.data[row * row_bytes..][..row_bytes].chunks_exact(bytes)
@@ -223,7 +234,7 @@ mod tests {
 
     fn tensor(encoding: Encoding, rows: usize, cols: usize, data: &[u8]) -> SourceTensor<'_> {
         assert_eq!(encoding.tensor_bytes(rows as u64, cols as u64), Some(data.len() as u64));
-        SourceTensor { kind: TensorKind::Wk, layer: 3, rows, cols, encoding, data }
+        SourceTensor { kind: TensorKind::Wk, layer: 3, rows, cols, encoding, order: RowOrder::InPlace, data }
     }
 
     /// Every half against its definition, computed in f64.
@@ -255,6 +266,20 @@ mod tests {
         let data = [0x80, 0x3f, 0x00, 0xc0, 0x00, 0x3f, 0x40, 0x40]; // 1, -2, 0.5, 3
         tensor(Encoding::BF16, 2, 2, &data).dequantize_row(1, &mut out);
         assert_eq!(out, [0.5, 3.0]);
+    }
+
+    /// Two heads of six rows: `r0 r2 r4 r1 r3 r5` of each in the file.
+    #[test]
+    fn rows_of_heads_in_halves() {
+        let data: Vec<u8> = (0..12).flat_map(|x| (x as f32).to_le_bytes()).collect();
+        let tensor =
+            SourceTensor { order: RowOrder::HalvesOfHeads { head_dim: 6 }, ..tensor(Encoding::F32, 12, 1, &data) };
+        let rows = (0..12).map(|row| {
+            let mut out = [0.0];
+            tensor.dequantize_row(row, &mut out);
+            out[0]
+        });
+        assert_eq!(rows.collect::<Vec<_>>(), [0., 3., 1., 4., 2., 5., 6., 9., 7., 10., 8., 11.]);
     }
 
     #[test]

@@ -12,7 +12,8 @@ use crate::{
 /// The formats that ours are copies of keep every bit. Of the others the scale is rounded to f16, unless it is the file's own.
 pub(super) fn block(source: &SourceTensor<'_>, row: usize, index: usize) -> Option<Block> {
     let per_row = source.cols / BLOCK;
-    let bytes = |size: usize| source.data.get((row * per_row + index) * size..)?.get(..size);
+    let stored = source.stored_row(row);
+    let bytes = |size: usize| source.data.get((stored * per_row + index) * size..)?.get(..size);
     let half = |bytes: &[u8]| u16::from_le_bytes([bytes[0], bytes[1]]);
     let nibbles = |bytes: &[u8]| std::array::from_fn(|i| bytes[i % 16] >> (i / 16 * 4) & 0x0f);
     Some(match source.encoding {
@@ -30,7 +31,7 @@ pub(super) fn block(source: &SourceTensor<'_>, row: usize, index: usize) -> Opti
         }
         // Blocks inside one group keep their codes; only the scale is rounded to f16.
         Encoding::Llama2cQ80 { group } if group.is_multiple_of(BLOCK) && source.cols.is_multiple_of(BLOCK) => {
-            let first = row * source.cols + index * BLOCK;
+            let first = stored * source.cols + index * BLOCK;
             let codes = source.data.get(first..first + BLOCK)?;
             let scales = source.data.get(source.rows * source.cols..)?;
             let scale = scales.get(first / group * 4..)?.first_chunk::<4>()?;

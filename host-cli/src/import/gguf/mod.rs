@@ -6,7 +6,7 @@
 mod mapping;
 mod metadata;
 mod reader;
-mod vocab;
+pub(super) mod vocab;
 
 use super::ImportError;
 use crate::{source::Source, vocab::VocabSource};
