@@ -30,6 +30,7 @@ pub(super) fn source<'a>(files: &Files<'a>) -> Result<Source<'a>, InFile> {
     // Weights can be used without a vocabulary: token ids in, logits out.
     let (vocab, vocab_left_out) = match tokenizer::read(files, &raw, config.vocab_size) {
         Err(InFile { error: error @ ImportError::Tokenizer { .. }, .. }) => (None, Some(error.to_string())),
+        Ok(None) => (None, Some(format!("there is no vocabulary, as there is no {}", names::TOKENIZER))),
         read => (read?, None),
     };
     Ok(Source {
