@@ -1,6 +1,6 @@
 //! The packer: a model's tensors, tables and texts into one image.
 //!
-//! A library function, so that a firmware's `build.rs` can pack its model too.
+//! A library too: a firmware's `build.rs` packs its model with [`Recipe`]. [`pack`] is what all packing comes down to.
 
 mod foreign;
 pub mod golden;
@@ -8,6 +8,7 @@ mod importance;
 mod loss;
 mod own_text;
 mod parts;
+mod recipe;
 mod tensor;
 
 use std::{
@@ -32,6 +33,7 @@ use pipsqueak::{
     },
     tensor::TensorKind,
 };
+pub use recipe::{Recipe, Step, panels};
 
 use crate::{import::ImportError, vocab::VocabBuildError};
 use loss::Loss;
