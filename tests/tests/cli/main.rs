@@ -3,6 +3,7 @@
 mod cache;
 mod corpus;
 mod digits;
+mod folders;
 mod program;
 mod tokenize;
 mod toy;
