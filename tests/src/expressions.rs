@@ -31,13 +31,9 @@ pub fn expressions(pre: PreTokenizer) -> Vec<String> {
         PreTokenizer::Smollm => in_turn(&[r"\p{N}", GPT2]),
         PreTokenizer::Llama3 => any(&[CONTRACTION, LETTERS, r"\p{N}{1,3}", OTHERS, SPACE]),
         PreTokenizer::Qwen2 => any(&[CONTRACTION, LETTERS, r"\p{N}", OTHERS, SPACE]),
-        PreTokenizer::Qwen35 => any(&[
-            CONTRACTION,
-            r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+",
-            r"\p{N}",
-            r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*",
-            SPACE,
-        ]),
+        PreTokenizer::Qwen35 => {
+            any(&[CONTRACTION, r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+", r"\p{N}", r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*", SPACE])
+        }
         PreTokenizer::Falcon => in_turn(&[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"]),
         PreTokenizer::DeepseekLlm => in_turn(&[
             r"[\r\n]",
