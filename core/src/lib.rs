@@ -40,7 +40,8 @@
 //!
 //! # Modules, from the outside in
 //!
-//! * [`session`]: the conversation; [`stage`] is the table of stages it walks, `forward` what each stage does.
+//! * [`session`]: the conversation; [`stage`] is the table of stages it walks, `forward` what each stage does, `attention` the
+//!   inner part of it.
 //! * [`image`]: the packed model; [`config`] its shape, [`tensor`] its parts.
 //! * [`plan`]: the memory, and [`compile_time`] how a firmware has it checked by the compiler; the KV cache comes in three number formats ([`KvType`]).
 //! * [`classifier`]: pictures to classes, a small network on the same kernels.
@@ -60,6 +61,7 @@ macro_rules! tri {
     };
 }
 
+mod attention;
 mod buffers;
 pub mod classifier;
 pub mod compile_time;
