@@ -1,26 +1,79 @@
-//! Attention's own work: RoPE of queries and keys, and queries over the cache.
+//! Attention's own work: biases, norms and RoPE of queries and keys, and queries over the cache.
 
 use core::num::NonZeroUsize;
 
 use pipsqueak_kernels::{
     BLOCK, Kernels, NotFinite, Pairs, Queries, Query, Tile, scalar,
-    slice::{part, part_mut},
+    slice::{copy, part, part_mut},
 };
 
 use crate::{
     buffers::{ActBuffer, act_row},
     config::{Config, RopePairs},
+    image::Image,
     kv_cache::{KvCache, KvType},
     stage::HeadCursor,
+    tensor::TensorKind,
 };
 
 /// Positions whose values are summed before they join the rest.
 pub(crate) const CHUNK: usize = 64;
 
+/// What becomes of one token's queries, keys and values before RoPE, where the architecture has it.
+pub(crate) struct Heads<'a> {
+    /// Biases of queries, keys and values.
+    biases: Option<[&'a [f32]; 3]>,
+    /// Weights of the RMSNorm of each query and each key.
+    norms: Option<[&'a [f32]; 2]>,
+    eps: f32,
+}
+
+impl<'a> Heads<'a> {
+    /// The vectors that an architecture has; `None` when one is missing.
+    pub(crate) fn of(image: &Image<'a>, layer: u32) -> Option<Self> {
+        let config = image.config();
+        let vector = |kind| image.vector(kind, layer);
+        let (mut biases, mut norms) = (None, None);
+        if config.arch.has_qkv_bias() {
+            biases = Some([vector(TensorKind::Bq)?, vector(TensorKind::Bk)?, vector(TensorKind::Bv)?]);
+        }
+        if config.arch.has_head_norms() {
+            norms = Some([vector(TensorKind::RmsQ)?, vector(TensorKind::RmsK)?]);
+        }
+        Some(Self { biases, norms, eps: config.norm_eps })
+    }
+
+    /// Adds the biases, then normalises each head of `q` and `k`. `work` has room for a head.
+    pub(crate) fn token<K: Kernels + ?Sized>(
+        &self,
+        kernels: &K,
+        [q, k, v]: [&mut [f32]; 3],
+        work: &mut [f32],
+    ) -> Result<(), NotFinite> {
+        if let Some([bq, bk, bv]) = self.biases {
+            scalar::add(q, bq);
+            scalar::add(k, bk);
+            scalar::add(v, bv);
+        }
+        if let Some(norms) = self.norms {
+            for (heads, weight) in [q, k].into_iter().zip(norms) {
+                for head in heads.chunks_exact_mut(weight.len().max(1)) {
+                    let x = part_mut(work, 0, head.len());
+                    copy(x, head);
+                    kernels.rmsnorm(x, weight, self.eps, head)?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
 /// RoPE of one token's heads, and its queries quantised for an int8 cache.
 pub(crate) struct Rotate<'a> {
     pub(crate) config: &'a Config,
     pub(crate) angles: &'a [f32],
+    /// Whether the layer has the RoPE of those with a sliding window.
+    pub(crate) local: bool,
     pub(crate) quantise: bool,
 }
 
@@ -39,7 +92,8 @@ impl Rotate<'_> {
         }
         let head_dim = (self.config.head_dim as usize).max(1);
         let rope_dim = self.config.rope_dim as usize;
-        let angles = part(self.angles, t * rope_dim, rope_dim);
+        let tables = self.config.rope_tables();
+        let angles = part(self.angles, (t * tables + (self.local && tables > 1) as usize) * rope_dim, rope_dim);
         let pairs = match self.config.rope_pairs {
             RopePairs::Interleaved if RopePairs::Interleaved.is_linked() => Some(Pairs::Interleaved),
             RopePairs::HalfSplit if RopePairs::HalfSplit.is_linked() => Some(Pairs::HalfSplit),
@@ -78,15 +132,18 @@ impl Attention<'_, '_> {
     /// One head's attention; `out`: `[head_dim]`, `scores`: `[context]`.
     pub(crate) fn head<K: Kernels + ?Sized>(&self, kernels: &K, unit: usize, scores: &mut [f32], out: &mut [f32]) {
         let Head { kv_head, len, query } = self.of(unit);
-        let scores = part_mut(scores, 0, len);
+        let start = self.start(len);
+        let first = start / CHUNK;
+        let scores = part_mut(scores, first * CHUNK, len - first * CHUNK);
         let (mut max, mut sum) = (f32::NEG_INFINITY, 0.0);
-        for (chunk, scores) in scores.chunks_mut(CHUNK).enumerate() {
-            let keys = self.cache.keys(self.layer, kv_head, chunk * CHUNK, scores.len());
+        for (chunk, scores) in (first..).zip(scores.chunks_mut(CHUNK)) {
+            let (from, scores) = from_start(chunk * CHUNK, start, scores);
+            let keys = self.cache.keys(self.layer, kv_head, from, scores.len());
             let found = kernels.att_scores(&query, &keys, self.config.att_scale, scores);
             max = if found > max { found } else { max };
         }
         out.fill(0.0);
-        for (chunk, scores) in scores.chunks_mut(CHUNK).enumerate() {
+        for (chunk, scores) in (first..).zip(scores.chunks_mut(CHUNK)) {
             let values = self.cache.values(self.layer, kv_head, chunk * CHUNK, scores.len());
             sum += kernels.att_values(scores, max, &values, out);
         }
@@ -95,9 +152,22 @@ impl Attention<'_, '_> {
         }
     }
 
+    /// The first position that a query over `len` positions looks at: 0, or what the layer's sliding window leaves.
+    #[inline(always)]
+    fn start(&self, len: usize) -> usize {
+        match self.config.window(self.layer as u32) {
+            Some(window) => len.saturating_sub(window),
+            None => 0,
+        }
+    }
+
     /// How `n` tokens' queries are taken together, in as many lanes as kernels want; `None` where one head after the other is
     /// better.
     pub(crate) fn groups(&self, wanted: usize, n: usize) -> Option<Groups> {
+        // Kernels know nothing of windows.
+        if self.start(self.pos + n) > 0 {
+            return None;
+        }
         let kv_heads = NonZeroUsize::new(self.config.n_kv_heads as usize)?;
         let heads = self.config.n_heads as usize / kv_heads;
         let tokens = NonZeroUsize::new(wanted.checked_div(heads)?.min(n))?;
@@ -170,13 +240,15 @@ impl Attention<'_, '_> {
         scores: &mut [f32],
         out: &mut [f32],
     ) -> bool {
-        let from = cursor.chunk * CHUNK;
+        let start = self.start(head.len);
+        let from = (start / CHUNK + cursor.chunk) * CHUNK;
         let count = CHUNK.min(head.len.saturating_sub(from));
         let scores = part_mut(scores, from, count);
         cursor.chunk += 1;
         let last = from + count >= head.len;
         if !cursor.values {
-            let keys = self.cache.keys(self.layer, head.kv_head, from, count);
+            let (from, scores) = from_start(from, start, scores);
+            let keys = self.cache.keys(self.layer, head.kv_head, from, scores.len());
             let max = kernels.att_scores(&head.query, &keys, self.config.att_scale, scores);
             cursor.max = if max > cursor.max { max } else { cursor.max };
             if last {
@@ -194,6 +266,15 @@ impl Attention<'_, '_> {
         }
         last
     }
+}
+
+/// The scores of a chunk, which begins at position `from`, that a query looks at from position `start` on, and the first one's
+/// position. Those before it are such that their weight is 0, so that a chunk's sums are as without a window.
+#[inline(always)]
+fn from_start(from: usize, start: usize, scores: &mut [f32]) -> (usize, &mut [f32]) {
+    let (before, scores) = scores.split_at_mut_checked(start.saturating_sub(from)).unwrap_or_default();
+    before.fill(f32::NEG_INFINITY);
+    (from + before.len(), scores)
 }
 
 /// How queries are taken together.

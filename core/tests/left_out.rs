@@ -14,7 +14,6 @@ use pipsqueak::{
         arena::{Line, bytes_of, bytes_of_mut},
         team::Team,
     },
-    stage::Stage,
     tokenizer::VocabError,
 };
 
@@ -91,7 +90,7 @@ fn what_is_left_computes_what_the_packer_did() {
     session.feed(&[*last], Want::Last).unwrap();
     let mut sums = vec![];
     while let Some(done) = session.step_stage().unwrap() {
-        if done.stage == Stage::Down {
+        if done.stage == IMAGE.config().last_stage() {
             sums.push(Crc32::new().update_f32(session.residual()).finish());
         }
     }

@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use pipsqueak::{
-    config::{Activation, Config, RopePairs},
+    config::{Activation, Arch, Config, RopePairs},
     tensor::TensorKind,
 };
 use pipsqueak_cli::source::Encoding;
@@ -53,6 +53,7 @@ pub fn tiny_config() -> Config {
         rope_pairs: RopePairs::Interleaved,
         activation: Activation::Silu,
         tied_head: true,
+        arch: Arch::Llama,
     }
 }
 
@@ -69,8 +70,11 @@ impl TinyModel {
                 let (rows, cols) = config.shape(kind);
                 let (rows, cols) = (rows as usize, cols as usize);
                 let value = |rng: &mut Rng| match kind {
-                    TensorKind::RmsAtt | TensorKind::RmsFfn | TensorKind::RmsFinal => 1.0 + 0.2 * rng.uniform(),
-                    TensorKind::TokenEmbedding | TensorKind::OutputHead => rng.uniform(),
+                    kind if kind.is_norm() => 1.0 + 0.2 * rng.uniform(),
+                    kind if kind.is_vector() => 0.3 * rng.uniform(),
+                    TensorKind::TokenEmbedding | TensorKind::OutputHead | TensorKind::PositionEmbedding => {
+                        rng.uniform()
+                    }
                     _ => rng.uniform() * (3.0 / cols as f32).sqrt(),
                 };
                 let values = (0..rows * cols).map(|_| value(&mut rng)).collect();
@@ -114,30 +118,45 @@ impl TinyModel {
             let encoding = if vector { Encoding::F32 } else { encoding };
             let dims = [tensor.cols as u64, tensor.rows as u64];
             let dims = if vector { &dims[..1] } else { &dims[..] };
-            let name = gguf_name(tensor.kind, tensor.layer);
+            let name = gguf_name(config.arch, tensor.kind, tensor.layer);
             writer.tensor(&name, dims, type_code(encoding), encode(&tensor.values, encoding));
         }
         writer
     }
 }
 
-/// The name GGUF's llama architecture has for a tensor.
-pub fn gguf_name(kind: TensorKind, layer: u32) -> String {
+/// The name GGUF has for a tensor.
+pub fn gguf_name(arch: Arch, kind: TensorKind, layer: u32) -> String {
     let name = match kind {
-        TensorKind::TokenEmbedding => "token_embd",
-        TensorKind::OutputHead => "output",
-        TensorKind::RmsFinal => "output_norm",
-        TensorKind::RmsAtt => "attn_norm",
-        TensorKind::Wq => "attn_q",
-        TensorKind::Wk => "attn_k",
-        TensorKind::Wv => "attn_v",
-        TensorKind::Wo => "attn_output",
-        TensorKind::RmsFfn => "ffn_norm",
-        TensorKind::W1 => "ffn_gate",
-        TensorKind::W2 => "ffn_down",
-        TensorKind::W3 => "ffn_up",
+        TensorKind::TokenEmbedding => "token_embd.weight",
+        TensorKind::OutputHead => "output.weight",
+        TensorKind::PositionEmbedding => "position_embd.weight",
+        TensorKind::RmsFinal => "output_norm.weight",
+        TensorKind::BiasFinal => "output_norm.bias",
+        TensorKind::RmsAtt => "attn_norm.weight",
+        TensorKind::BiasAtt => "attn_norm.bias",
+        TensorKind::Wq => "attn_q.weight",
+        TensorKind::Wk => "attn_k.weight",
+        TensorKind::Wv => "attn_v.weight",
+        TensorKind::Wo => "attn_output.weight",
+        TensorKind::Bq => "attn_q.bias",
+        TensorKind::Bk => "attn_k.bias",
+        TensorKind::Bv => "attn_v.bias",
+        TensorKind::Bo => "attn_output.bias",
+        TensorKind::RmsQ => "attn_q_norm.weight",
+        TensorKind::RmsK => "attn_k_norm.weight",
+        TensorKind::RmsPostAtt => "post_attention_norm.weight",
+        TensorKind::RmsFfn => "ffn_norm.weight",
+        TensorKind::BiasFfn => "ffn_norm.bias",
+        TensorKind::W1 if arch == Arch::Gpt2 => "ffn_up.weight",
+        TensorKind::W1 => "ffn_gate.weight",
+        TensorKind::W2 => "ffn_down.weight",
+        TensorKind::W3 => "ffn_up.weight",
+        TensorKind::B1 => "ffn_up.bias",
+        TensorKind::B2 => "ffn_down.bias",
+        TensorKind::RmsPostFfn => "post_ffw_norm.weight",
     };
-    if kind.per_layer() { format!("blk.{layer}.{name}.weight") } else { format!("{name}.weight") }
+    if kind.per_layer() { format!("blk.{layer}.{name}") } else { name.into() }
 }
 
 /// ggml's number of an encoding.

@@ -2,7 +2,7 @@
 
 use pipsqueak::{
     Config, Image, KvType, Plan, PlanOptions, Progress, Sampler, Sampling, Session, SessionError, Want,
-    config::{Activation, RopePairs},
+    config::{Activation, Arch, RopePairs},
     kernels::{ArenaTooSmall, Format, Panel, arena::Line, select, team::Team},
 };
 use pipsqueak_tests::{
@@ -25,6 +25,7 @@ const STORIES260K: Config = Config {
     rope_pairs: RopePairs::Interleaved,
     activation: Activation::Silu,
     tied_head: true,
+    arch: Arch::Llama,
 };
 
 /// Known to the compiler, as firmware has it.

@@ -20,7 +20,7 @@ pub(crate) use vector::round;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
 #[allow(unused_imports)]
 pub(crate) use vector::{GELU_INNER, GELU_OUTER, INFINITE, SMALLEST, activate, rms_factor, turn};
-pub use vector::{all_finite, gate, layernorm, quantise, rmsnorm, rotate, softmax};
+pub use vector::{add, all_finite, gate, layernorm, quantise, rmsnorm, rotate, scale, softmax};
 
 use crate::{Format, Kernels, Panel};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use pipsqueak::{
-    config::{Activation, Config, RopePairs},
+    config::{Activation, Arch, Config, RopePairs},
     tensor::TensorKind,
 };
 
@@ -27,6 +27,20 @@ const ROPE_FACTORS: &str = "rope_freqs.weight";
 /// The name of a whole-model tensor, or what follows `blk.N.` in the name of a layer's.
 const fn suffix(kind: TensorKind) -> &'static str {
     match kind {
+        TensorKind::PositionEmbedding => "position_embd.weight",
+        TensorKind::BiasFinal => "output_norm.bias",
+        TensorKind::BiasAtt => "attn_norm.bias",
+        TensorKind::Bq => "attn_q.bias",
+        TensorKind::Bk => "attn_k.bias",
+        TensorKind::Bv => "attn_v.bias",
+        TensorKind::Bo => "attn_output.bias",
+        TensorKind::RmsQ => "attn_q_norm.weight",
+        TensorKind::RmsK => "attn_k_norm.weight",
+        TensorKind::RmsPostAtt => "post_attention_norm.weight",
+        TensorKind::BiasFfn => "ffn_norm.bias",
+        TensorKind::B1 => "ffn_up.bias",
+        TensorKind::B2 => "ffn_down.bias",
+        TensorKind::RmsPostFfn => "post_ffw_norm.weight",
         TensorKind::TokenEmbedding => "token_embd.weight",
         TensorKind::OutputHead => "output.weight",
         TensorKind::RmsFinal => "output_norm.weight",
@@ -287,6 +301,7 @@ impl<'m, 'a> Keys<'m, 'a> {
             rope_pairs: RopePairs::Interleaved,
             activation: Activation::Silu,
             tied_head,
+            arch: Arch::Llama,
         };
         shape::check(&config)?;
         Ok(config)
