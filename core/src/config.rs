@@ -90,6 +90,9 @@ const QWEN3: bool = cfg!(feature = "arch-qwen3");
 const GEMMA3: bool = cfg!(feature = "arch-gemma3");
 const GPT2: bool = cfg!(feature = "arch-gpt2");
 
+/// Whether any architecture beside Llama is linked.
+pub(crate) const BEYOND_LLAMA: bool = QWEN2 || QWEN3 || GEMMA3 || GPT2;
+
 /// Which family of decoders, that is, what is computed beside or in place of what Llama computes.
 ///
 /// What this build leaves out is a constant `false` in the questions below, so that no code stands behind it.

@@ -234,7 +234,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
                 run_linears(kernels, team, &mut [Linear { w: layer.wo, out, store }], &x, units);
                 Ok(())
             }
-            Stage::AttJoin => {
+            Stage::AttJoin if config.arch.joins() => {
                 let join =
                     Join::of(image, self.cursor.layer, TensorKind::RmsPostAtt, TensorKind::Bo).ok_or(NotFinite)?;
                 join.run(kernels, team, buf.x, buf.wide, buf.xb, (first, count))
@@ -300,11 +300,13 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
                 run_linears(kernels, team, &mut [Linear { w: layer.w2, out, store }], &x, units);
                 Ok(())
             }
-            Stage::FfnJoin => {
+            Stage::FfnJoin if config.arch.joins() => {
                 let join =
                     Join::of(image, self.cursor.layer, TensorKind::RmsPostFfn, TensorKind::B2).ok_or(NotFinite)?;
                 join.run(kernels, team, buf.x, buf.xb, buf.wide, (first, count))
             }
+            // No such stage where nothing joins.
+            Stage::AttJoin | Stage::FfnJoin => Ok(()),
             Stage::FinalNorm => {
                 let Some(weight) = image.vector(TensorKind::RmsFinal, 0) else { return Err(NotFinite) };
                 let quantised = wcls.format().is_quantised();
@@ -399,8 +401,8 @@ impl Norm<'_> {
         share(team, first, count, (Rows::new(xb, dim), acts.rows(dim)), |t, (xb, row)| {
             let x = part(x, (self.skip + t) * dim, dim);
             let normed = match self.bias {
-                None => kernels.rmsnorm(x, self.weight, self.eps, xb),
-                Some(bias) => kernels.layernorm(x, self.weight, bias, self.eps, xb),
+                Some(bias) if cfg!(feature = "arch-gpt2") => kernels.layernorm(x, self.weight, bias, self.eps, xb),
+                _ => kernels.rmsnorm(x, self.weight, self.eps, xb),
             };
             fault.note(match normed {
                 Ok(()) if self.quantised => kernels.quantise(xb, act_row(row)),

@@ -1,6 +1,6 @@
 //! The forward pass as a table of stages, and the place a session has reached in it.
 
-use crate::config::Config;
+use crate::config::{BEYOND_LLAMA, Config};
 
 /// One stage of the forward pass. A stage is a number of units that do not depend on each other, so that it can be cut
 /// anywhere and shared out in any way without changing a bit.
@@ -58,15 +58,17 @@ impl Stage {
             Self::Attend => "Attend",
             Self::AttQuantise => "AttQuantise",
             Self::AttOut => "AttOut",
-            Self::AttJoin => "AttJoin",
             Self::FfnNorm => "FfnNorm",
             Self::GateUp => "GateUp",
             Self::Gate => "Gate",
             Self::Down => "Down",
-            Self::FfnJoin => "FfnJoin",
             Self::FinalNorm => "FinalNorm",
             Self::Head => "Head",
             Self::Check => "Check",
+            Self::AttJoin if BEYOND_LLAMA => "AttJoin",
+            Self::FfnJoin if BEYOND_LLAMA => "FfnJoin",
+            // No such stage where nothing joins.
+            Self::AttJoin | Self::FfnJoin => "",
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The tensors a model is made of, by role.
 
+use crate::config;
+
 /// What a tensor is for. The numbers are those of the image's tensor directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -130,7 +132,12 @@ impl TensorKind {
     pub const fn from_code(code: u8) -> Option<Self> {
         // A layer's kinds come behind the model's five.
         let index = if code < Self::RmsAtt as u8 { code } else { code - Self::RmsAtt as u8 + 5 };
-        match Self::ALL.as_slice().split_at_checked(index as usize) {
+        // Llama's come first, and without other architectures no others are looked for.
+        const KNOWN: &[TensorKind] = match TensorKind::ALL.as_slice().split_at_checked(14) {
+            Some((llama, _)) if !config::BEYOND_LLAMA => llama,
+            _ => TensorKind::ALL.as_slice(),
+        };
+        match KNOWN.split_at_checked(index as usize) {
             Some((_, [kind, ..])) if *kind as u8 == code => Some(*kind),
             _ => None,
         }
@@ -151,6 +158,14 @@ impl TensorKind {
             Self::W1 => "w1",
             Self::W2 => "w2",
             Self::W3 => "w3",
+            _ if config::BEYOND_LLAMA => self.name_beyond_llama(),
+            // What is left out has been refused.
+            _ => "",
+        }
+    }
+
+    const fn name_beyond_llama(self) -> &'static str {
+        match self {
             Self::PositionEmbedding => "position_embedding",
             Self::BiasFinal => "bias_final",
             Self::Bq => "bq",
@@ -165,6 +180,7 @@ impl TensorKind {
             Self::RmsPostFfn => "rms_post_ffn",
             Self::BiasAtt => "bias_att",
             Self::BiasFfn => "bias_ffn",
+            _ => "",
         }
     }
 }
