@@ -235,6 +235,7 @@ impl<'a> TensorReader<'a> {
         Source {
             config: self.config,
             rope_base: 10000.0,
+            rope_base_local: 10000.0,
             rope_scaling: RopeScaling::None,
             rope_factors: Vec::new(),
             tensors: self.tensors,
