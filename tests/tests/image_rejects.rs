@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pipsqueak::{
     Config, ConfigError, Image, ImageError, KvType, Plan, PlanOptions, Session, SessionError, TensorKind,
+    config::Arch,
     crc::crc32,
     image::{ENTRY_BYTES, Entry, HEADER_BYTES, Header, Part, Section},
     kernels::{Format, LayoutError, Panel, select, team::Team},
@@ -13,7 +14,7 @@ use pipsqueak_tests::{
     engine::{Aligned, Arenas, TinyFile, repair},
     rng::Rng,
     small_vocab,
-    tiny_model::{TinyModel, tiny_config},
+    tiny_model::{self, TinyModel, tiny_config},
 };
 
 const DIRECTORY: usize = 0;

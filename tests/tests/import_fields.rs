@@ -1,7 +1,7 @@
 //! Importers, field by field, on small files made for it.
 
 use pipsqueak::{
-    config::{Activation, Config, RopePairs},
+    config::{Activation, Arch, Config, RopePairs},
     tensor::TensorKind,
 };
 use pipsqueak_cli::{
@@ -12,7 +12,7 @@ use pipsqueak_cli::{
 use pipsqueak_tests::{
     gguf_writer::{GgufWriter, Value},
     llama2c_writer::tokenizer_bin,
-    tiny_model::{TinyModel, encode, tiny_config},
+    tiny_model::{self, TinyModel, encode, tiny_config},
 };
 
 const GGUF_ENCODINGS: [Encoding; 6] =
