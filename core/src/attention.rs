@@ -3,7 +3,8 @@
 use core::num::NonZeroUsize;
 
 use pipsqueak_kernels::{
-    BLOCK, Kernels, NotFinite, Pairs, Queries, Query, Tile, scalar,
+    BLOCK, Kernels, NotFinite, Pairs, Queries, Query, Tile,
+    scalar::{self, from_start},
     slice::{copy, part, part_mut},
 };
 
@@ -164,10 +165,6 @@ impl Attention<'_, '_> {
     /// How `n` tokens' queries are taken together, in as many lanes as kernels want; `None` where one head after the other is
     /// better.
     pub(crate) fn groups(&self, wanted: usize, n: usize) -> Option<Groups> {
-        // Kernels know nothing of windows.
-        if self.start(self.pos + n) > 0 {
-            return None;
-        }
         let kv_heads = NonZeroUsize::new(self.config.n_kv_heads as usize)?;
         let heads = self.config.n_heads as usize / kv_heads;
         let tokens = NonZeroUsize::new(wanted.checked_div(heads)?.min(n))?;
@@ -203,6 +200,7 @@ impl Attention<'_, '_> {
             stride,
             tokens: out.tokens(),
             first_len: self.pos + t + 1,
+            window: self.config.window(self.layer as u32).unwrap_or(usize::MAX),
             att_scale: self.config.att_scale,
         };
         let len = queries.last_len();
@@ -266,15 +264,6 @@ impl Attention<'_, '_> {
         }
         last
     }
-}
-
-/// The scores of a chunk, which begins at position `from`, that a query looks at from position `start` on, and the first one's
-/// position. Those before it are such that their weight is 0, so that a chunk's sums are as without a window.
-#[inline(always)]
-fn from_start(from: usize, start: usize, scores: &mut [f32]) -> (usize, &mut [f32]) {
-    let (before, scores) = scores.split_at_mut_checked(start.saturating_sub(from)).unwrap_or_default();
-    before.fill(f32::NEG_INFINITY);
-    (from + before.len(), scores)
 }
 
 /// How queries are taken together.

@@ -143,6 +143,17 @@ impl Arch {
         }
     }
 
+    /// What GGUF calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Gemma3 { .. } => "gemma3",
+            Self::Gpt2 => "gpt2",
+        }
+    }
+
     /// Whether this build has the code for it.
     pub const fn is_linked(self) -> bool {
         match self {

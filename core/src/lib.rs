@@ -1,4 +1,4 @@
-//! Small language models inside firmware: a `no_std`, no-heap engine for the Llama family.
+//! Small language models inside firmware: a `no_std`, no-heap engine for the Llama family, Qwen 2 and 3, Gemma 3 and GPT-2.
 //!
 //! A packed model ([`Image`]) is read in place, from flash or a mapped file. A [`Plan`] says to the byte, at compile time
 //! if you like, how much memory a model needs. A [`Session`] takes tokens and gives logits, in slices of work as small

@@ -118,7 +118,7 @@ impl TinyModel {
     pub fn gguf(&self, encoding: Encoding) -> GgufWriter {
         let mut writer = GgufWriter::default();
         let config = &self.config;
-        let arch = arch_name(config.arch);
+        let arch = config.arch.name();
         writer.set("general.architecture", arch).set("general.name", "tiny");
         for (key, n) in [
             ("block_count", config.n_layers),
@@ -165,17 +165,6 @@ impl TinyModel {
             }
         }
         writer
-    }
-}
-
-/// GGUF's name of an architecture, with which its keys begin.
-pub fn arch_name(arch: Arch) -> &'static str {
-    match arch {
-        Arch::Llama => "llama",
-        Arch::Qwen2 => "qwen2",
-        Arch::Qwen3 => "qwen3",
-        Arch::Gemma3 { .. } => "gemma3",
-        Arch::Gpt2 => "gpt2",
     }
 }
 

@@ -6,7 +6,7 @@ use pipsqueak::{
     kernels::{Format, Panel, select},
 };
 use pipsqueak_cli::{
-    import,
+    import::{self, ImportError},
     pack::Quant,
     pool::with_team,
     source::{Encoding, RopeScaling, Source},
@@ -17,7 +17,7 @@ use pipsqueak_tests::{
     engine::{TinyFile, logits, packed, some_ids},
     gguf_writer::Value,
     reference::{Reference, argmax},
-    tiny_model::{self, TinyModel, arch_name, tiny_config},
+    tiny_model::{self, TinyModel, tiny_config},
 };
 
 /// A shape with its RoPE.
@@ -195,7 +195,7 @@ fn files_of_every_architecture() {
     for (seed, case) in architectures().enumerate() {
         let model = TinyModel::random(case.config, seed as u64 + 1);
         let mut writer = model.gguf(Encoding::F32);
-        let prefix = arch_name(case.config.arch);
+        let prefix = case.config.arch.name();
         writer.set(&format!("{prefix}.rope.freq_base"), Value::F32(50_000.0));
         writer.set(&format!("{prefix}.rope.freq_base_swa"), Value::F32(700.0));
         if let RopeScaling::Linear { factor } = case.scaling {
@@ -260,6 +260,18 @@ fn stories260k_is_the_reference() {
     println!("stories260K, f32: mean divergence {divergence:.2e} nats, {agree} of 128 likeliest tokens agree");
     assert!(divergence < 1e-9, "{divergence:.2e}");
     assert_eq!(agree, 128);
+}
+
+#[test]
+fn gemma3_stays_close() {
+    let (Some(bytes), Some(text)) = (data::gemma3(), data::shared("tinystories.txt")) else { return };
+    let source = match import::open(&bytes, None) {
+        Err(error @ ImportError::TensorType { .. }) => return println!("skipped: {error}"),
+        source => source.unwrap(),
+    };
+    let (divergence, agree) = compare(&source, KvType::F16, std::str::from_utf8(&text).unwrap());
+    println!("Gemma 3 270M, f16 cache: mean divergence {divergence:.2e} nats, {agree} of 128 likeliest tokens agree");
+    assert!(divergence <= 3.0e-3, "{divergence:.2e}");
 }
 
 #[test]

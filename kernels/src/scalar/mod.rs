@@ -9,7 +9,7 @@ mod vector;
 #[cfg(any(feature = "dsp", feature = "helium"))]
 #[allow(unused_imports)]
 pub(crate) use attention::weigh;
-pub use attention::{CHUNK, att_scores, att_values, attend};
+pub use attention::{CHUNK, att_scores, att_values, attend, from_start};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
 #[allow(unused_imports)]
 pub(crate) use cache::round_clamp;
