@@ -59,6 +59,23 @@ pub fn pages() -> Vec<(PathBuf, String)> {
     names.iter().map(|name| read(folder.join(name).with_extension("txt"))).collect()
 }
 
+/// Gemma 3 270M as GGUF: `$PIPSQUEAK_GEMMA3`, or the file in the cache folder.
+///
+/// `None`, with a line that says so, where it is not there, which is no error anywhere; a panic where the variable names a file
+/// that is not.
+pub fn gemma3() -> Option<Vec<u8>> {
+    let path = env::var_os("PIPSQUEAK_GEMMA3").map(PathBuf::from);
+    let cached = || {
+        let path = pipsqueak_cli::boxed::cache_folder()?.join("gemma3/gemma-3-270m-q4_k_m.gguf");
+        path.is_file().then_some(path)
+    };
+    if let Some(path) = path.or_else(cached) {
+        return Some(fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+    }
+    println!("skipped: no Gemma 3 in the cache folder (or set PIPSQUEAK_GEMMA3)");
+    None
+}
+
 fn read(path: PathBuf, variable: &str) -> Option<Vec<u8>> {
     match fs::read(&path) {
         Ok(bytes) => Some(bytes),

@@ -119,7 +119,7 @@ pub enum Quant {
 pub struct PackOptions<'a> {
     /// Format of the layers' matrices.
     pub quant: Quant,
-    /// Format of the token embedding and the output head.
+    /// Format of the embeddings and the output head.
     pub head: Quant,
     /// The panel for a format.
     pub panel: &'a (dyn Fn(Format) -> Panel + Sync),
@@ -266,7 +266,8 @@ fn target(tensor: &PartTensor<'_>, options: &PackOptions<'_>) -> (Format, Panel)
     if tensor.kind.is_vector() {
         return (Format::F32, Panel::R1);
     }
-    let head = matches!(tensor.kind, TensorKind::TokenEmbedding | TensorKind::OutputHead);
+    let head =
+        matches!(tensor.kind, TensorKind::TokenEmbedding | TensorKind::OutputHead | TensorKind::PositionEmbedding);
     let format = match if head { options.head } else { options.quant } {
         Quant::Keep => tensor.data.format(),
         Quant::To(format) => format,
@@ -328,7 +329,8 @@ fn fill_tensors(
 
 /// Multiply-adds of one token's products, attention apart.
 pub fn macs_per_token(config: &Config) -> u64 {
-    let products = config.tensors().filter(|(kind, _)| !kind.is_vector() && *kind != TensorKind::TokenEmbedding);
+    let by_row = |kind| matches!(kind, TensorKind::TokenEmbedding | TensorKind::PositionEmbedding);
+    let products = config.tensors().filter(|(kind, _)| !kind.is_vector() && !by_row(*kind));
     let layers: u64 = products.map(|(kind, _)| config.shape(kind)).map(|(rows, cols)| rows as u64 * cols as u64).sum();
     let tied = if config.tied_head { config.vocab_size as u64 * config.dim as u64 } else { 0 };
     layers + tied

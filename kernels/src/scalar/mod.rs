@@ -9,7 +9,7 @@ mod vector;
 #[cfg(any(feature = "dsp", feature = "helium", target_arch = "wasm32"))]
 #[allow(unused_imports)]
 pub(crate) use attention::weigh;
-pub use attention::{CHUNK, att_scores, att_values, attend};
+pub use attention::{CHUNK, att_scores, att_values, attend, from_start};
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm", target_arch = "wasm32"))]
 #[allow(unused_imports)]
 pub(crate) use cache::round_clamp;
@@ -20,7 +20,7 @@ pub(crate) use vector::round;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm", target_arch = "wasm32"))]
 #[allow(unused_imports)]
 pub(crate) use vector::{GELU_INNER, GELU_OUTER, INFINITE, SMALLEST, activate, rms_factor, turn};
-pub use vector::{all_finite, gate, layernorm, quantise, rmsnorm, rotate, softmax};
+pub use vector::{add, all_finite, gate, layernorm, quantise, rmsnorm, rotate, scale, softmax};
 
 use crate::{Format, Kernels, Panel};
 

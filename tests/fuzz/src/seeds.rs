@@ -15,7 +15,7 @@ use pipsqueak_tests::{
     engine::TinyFile,
     llama2c_writer::tokenizer_bin,
     small_vocab,
-    tiny_model::{TinyModel, tiny_config},
+    tiny_model::{self, TinyModel, tiny_config},
 };
 
 fn main() -> std::io::Result<()> {
@@ -40,6 +40,11 @@ fn main() -> std::io::Result<()> {
     for format in Format::ALL {
         let panel = if format.is_quantised() { Panel::R4 } else { Panel::R1 };
         write("image", format.name(), TinyFile::new(model.clone()).pack(format, panel).bytes())?;
+    }
+    for (name, config) in tiny_model::architectures(config, 3) {
+        let model = TinyModel::random(config, 4);
+        write("gguf", name, &model.gguf(Encoding::F32).bytes())?;
+        write("image", name, TinyFile::new(model).pack(Format::Q8, Panel::R4).bytes())?;
     }
     let mut spoken = TinyFile::new(TinyModel::random(Config { vocab_size: 300, ..config }, 3));
     spoken.vocab = Some(small_vocab::bpe());

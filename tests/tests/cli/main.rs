@@ -1,5 +1,6 @@
 //! The program from outside: what it prints, how it ends, what it leaves behind.
 
+mod architectures;
 mod cache;
 mod corpus;
 mod digits;
