@@ -1,8 +1,9 @@
 //! From a merge list back to SentencePiece's scores.
 //!
 //! SentencePiece merges the adjacent pair whose joint is the token of the highest score. The converter to `tokenizer.json` writes
-//! that as merges: for every token all pairs that spell it, tokens in the order of their scores. Where a list has that form, its
-//! order gives scores that make the same merges; where it has not, the two rules differ, and the list is refused.
+//! that as merges: for every token all pairs that spell it, tokens in the order of their scores, and those of equal scores by the
+//! lengths of left and right part, longest first. Where a list has that form, its order gives scores that make the same merges; where
+//! it has not, the two rules differ, and the list is refused.
 
 use std::collections::{HashMap, HashSet};
 
@@ -18,17 +19,16 @@ pub(super) fn scores(texts: &[Option<&str>], merges: &[[u32; 3]]) -> Result<Vec<
         })
     };
     let mut scores = vec![None; texts.len()];
-    let (mut last, mut groups) = (None, 0u32);
-    for [_, _, merged] in merges {
-        let merged = *merged as usize;
-        let Some(score) = scores.get_mut(merged) else { continue };
-        if last != Some(merged) {
-            if score.is_some() {
-                return refuse(merged, "has merges apart from each other");
+    for (group, ranks) in groups(texts.len(), merges).into_iter().enumerate() {
+        let merges = &merges[ranks];
+        if !is_one_score(texts, merges) {
+            let [_, _, merged] = merges[0];
+            return refuse(merged as usize, "has merges apart from each other");
+        }
+        for [_, _, merged] in merges {
+            if let Some(score) = scores.get_mut(*merged as usize) {
+                *score = Some(-(group as f32));
             }
-            *score = Some(-(groups as f32));
-            groups += 1;
-            last = Some(merged);
         }
     }
     // Any pair that spells a token may be merged by scores, so all of them must be in the list.
@@ -57,6 +57,36 @@ pub(super) fn scores(texts: &[Option<&str>], merges: &[[u32; 3]]) -> Result<Vec<
     Ok(scores.into_iter().map(|score| score.unwrap_or(0.0)).collect())
 }
 
+/// The list cut where no token has merges on both sides.
+fn groups(n_tokens: usize, merges: &[[u32; 3]]) -> Vec<std::ops::Range<usize>> {
+    let mut last = vec![0; n_tokens];
+    for (rank, [_, _, merged]) in merges.iter().enumerate() {
+        if let Some(last) = last.get_mut(*merged as usize) {
+            *last = rank;
+        }
+    }
+    let (mut groups, mut start, mut end) = (Vec::new(), 0, 0);
+    for (rank, [_, _, merged]) in merges.iter().enumerate() {
+        end = end.max(last.get(*merged as usize).copied().unwrap_or(rank));
+        if rank == end {
+            groups.push(start..rank + 1);
+            start = rank + 1;
+        }
+    }
+    groups
+}
+
+/// Whether merges of several tokens, mixed, are those of equal scores: of runs of one character, as the runs of spaces in
+/// Llama 2's vocabulary, or in the converter's order.
+fn is_one_score(texts: &[Option<&str>], merges: &[[u32; 3]]) -> bool {
+    let text = |id: u32| texts.get(id as usize).copied().flatten().unwrap_or_default();
+    let len = |id: u32| text(id).chars().count();
+    let one = merges.iter().all(|ids| ids[2] == merges[0][2]);
+    let first = text(merges[0][2]).chars().next();
+    let runs = || merges.iter().all(|ids| text(ids[2]).chars().all(|c| Some(c) == first));
+    one || runs() || merges.is_sorted_by_key(|[left, right, _]| std::cmp::Reverse((len(*left), len(*right))))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +105,17 @@ mod tests {
         assert_eq!(scores(&TEXTS, &merges).unwrap()[4..7], [1.0, -0.0, -1.0]);
     }
 
+    /// Merges of equal scores are mixed: by length, or of runs of one character in whatever order.
+    #[test]
+    fn equal_scores() {
+        let texts = ["a", "b", "ab", "ba", "aba", "bab"].map(Some);
+        let merges = [[2, 0, 4], [3, 1, 5], [1, 2, 5], [0, 3, 4], [0, 1, 2], [1, 0, 3]];
+        assert_eq!(scores(&texts, &merges).unwrap(), [0.0, 0.0, -1.0, -2.0, -0.0, -0.0]);
+        let texts = ["_", "__", "___", "____", "x", "_x"].map(Some);
+        let merges = [[0, 4, 5], [1, 0, 2], [2, 0, 3], [0, 1, 2], [1, 1, 3], [0, 2, 3], [0, 0, 1]];
+        assert_eq!(scores(&texts, &merges).unwrap(), [0.0, -2.0, -1.0, -1.0, 0.0, -0.0]);
+    }
+
     #[test]
     fn other_lists_are_refused() {
         let refused = |merges: &[[u32; 3]]| match scores(&TEXTS, merges) {
@@ -83,6 +124,8 @@ mod tests {
         };
         assert!(refused(&[[1, 2, 4], [2, 3, 5], [1, 5, 6]]).contains("(token 6, \"abc\", is spelled by a pair"));
         assert!(refused(&[[1, 5, 6], [1, 2, 4], [4, 3, 6], [2, 3, 5]]).contains("(token 6, \"abc\", has merges apart"));
+        // Neither are those in the converter's order: the longer left part comes first there.
+        assert!(refused(&[[1, 2, 4], [1, 5, 6], [2, 3, 5], [4, 3, 6]]).contains("(token 6, \"abc\", has merges apart"));
         assert!(refused(&[[1, 2, 4], [1, 5, 6], [4, 3, 6]]).contains("(token 5, \"bc\", is spelled"));
     }
 }
