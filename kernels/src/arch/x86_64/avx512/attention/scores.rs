@@ -44,7 +44,8 @@ pub(super) fn all(
         }
         CacheRows::I8 { q, scale } => {
             let x = Codes::of(queries, unit)?;
-            let rows = scores.chunks_mut(CHUNK).zip(q.chunks((CHUNK * queries.head_dim).max(1))).zip(scale.chunks(CHUNK));
+            let rows =
+                scores.chunks_mut(CHUNK).zip(q.chunks((CHUNK * queries.head_dim).max(1))).zip(scale.chunks(CHUNK));
             for (chunk, ((scores, keys), scale)) in rows.enumerate() {
                 let scales = Scales::of(scale);
                 pairs(queries.head_dim, keys, scores, |at, rows, scores| {
