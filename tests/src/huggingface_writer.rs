@@ -254,6 +254,7 @@ pub fn tokenizer_json(vocab: &VocabSource) -> Value {
             let steps = match pre {
                 PreTokenizer::Gpt2 => byte_level.clone(),
                 PreTokenizer::Smollm => json!({"type": "Sequence", "pretokenizers": [digits, byte_level]}),
+                other => panic!("{other:?} has no form here"),
             };
             let pair =
                 |ids: &[u32; 3]| json!(format!("{} {}", name(Some(ids[0])).unwrap(), name(Some(ids[1])).unwrap()));

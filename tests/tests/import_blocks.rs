@@ -364,7 +364,7 @@ fn the_one_product_beyond_int8() {
     let image = Image::open(packed.bytes()).unwrap();
     let mut row = vec![0.0; 256];
     assert!(image.matrix(TensorKind::Wk, 0).unwrap().row(0, &mut row));
-    let want = |i: usize| if i / 16 % 2 == 0 { 32.0 } else { 31.0 };
+    let want = |i: usize| if (i / 16).is_multiple_of(2) { 32.0 } else { 31.0 };
     assert!(row.iter().enumerate().all(|(i, x)| (x - want(i)).abs() < 0.1), "{row:?}");
     let error = packed.converted()[0].error;
     assert!(error < 2e-3 && error > 0.0, "{error}");
