@@ -102,6 +102,7 @@ pub fn hf_name(kind: TensorKind, layer: u32) -> String {
         TensorKind::W1 => "mlp.gate_proj",
         TensorKind::W2 => "mlp.down_proj",
         TensorKind::W3 => "mlp.up_proj",
+        other => panic!("a Llama has no {other:?}"),
     };
     if kind.per_layer() { format!("model.layers.{layer}.{name}.weight") } else { format!("{name}.weight") }
 }

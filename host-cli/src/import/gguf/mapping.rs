@@ -13,11 +13,7 @@ use super::{
     vocab,
 };
 use crate::{
-    import::{
-        ImportError, check_vocab_size,
-        dequantize::f32_at,
-        shape::{self, bad},
-    },
+    import::{ImportError, check_vocab_size, dequantize::f32_at, shape::bad},
     source::{Encoding, RopeScaling, RowOrder, Source, SourceTensor},
 };
 
