@@ -43,6 +43,7 @@
 //! * [`session`]: the conversation; [`stage`] is the table of stages it walks, `forward` what each stage does.
 //! * [`image`]: the packed model; [`config`] its shape, [`tensor`] its parts.
 //! * [`plan`]: the memory, and [`compile_time`] how a firmware has it checked by the compiler; the KV cache comes in three number formats ([`KvType`]).
+//! * [`state`]: a session kept, and gone on with; [`digest`] says of which model it is.
 //! * [`classifier`]: pictures to classes, a small network on the same kernels.
 //! * [`tokenizer`]: text to tokens and back; [`sampler`]: logits to a token; [`draft`]: tokens guessed from the text, several
 //!   a pass, the same text sooner.
@@ -65,6 +66,7 @@ pub mod classifier;
 pub mod compile_time;
 pub mod config;
 pub mod crc;
+pub mod digest;
 pub mod draft;
 mod fault;
 mod forward;
@@ -74,6 +76,7 @@ pub mod plan;
 pub mod sampler;
 pub mod session;
 pub mod stage;
+pub mod state;
 pub mod tensor;
 pub mod tokenizer;
 

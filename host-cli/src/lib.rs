@@ -7,6 +7,7 @@ pub mod boards;
 pub mod boxed;
 pub mod cmd;
 pub mod corpus;
+pub mod digest;
 pub mod digits;
 pub mod drafted;
 pub mod engine;
@@ -20,6 +21,7 @@ pub mod pack;
 pub mod pool;
 pub mod score;
 pub mod source;
+pub mod state;
 pub mod toy;
 #[cfg(feature = "train")]
 pub mod train;

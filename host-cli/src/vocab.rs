@@ -4,7 +4,7 @@ mod build;
 mod text;
 
 pub use build::{VocabBuildError, build};
-pub use text::{decode, encode, encode_counting};
+pub use text::{decode, encode, encode_continuing, encode_counting};
 
 /// The algorithm that cuts text into tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

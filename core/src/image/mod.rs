@@ -16,7 +16,9 @@
 //! | 68 | 4 x u8 | RoPE pairs, activation, 1 if the head is tied, 0 |
 //! | 72 | 24 x u8 | 0 |
 //! | 96 | 5 x section | directory, RoPE, vocabulary, text, golden |
-//! | 216 | 36 x u8 | 0 |
+//! | 216 | section | chat pieces; all 0 when there are none |
+//! | 240 | u32 | digest; 0 when not computed |
+//! | 244 | 8 x u8 | 0 |
 //! | 252 | u32 | CRC-32 of bytes 0 to 251 |
 //!
 //! A section is an offset (u64), a length (u64), the CRC-32 of its bytes (u32) and 0 (u32).
@@ -29,6 +31,8 @@
 //! * **Text**: records of tag (u16), 0 (u16), length (u32), UTF-8 bytes; see [`Text`].
 //! * **Golden**: count (u32) and that many token ids (u32), then for each cache type (f32, f16, int8) `n_layers + 1` u32:
 //!   the CRC-32 of the last token's residual stream after each layer, and of its logits. Empty when not computed.
+//!
+//! The digest is described at [`crate::digest`].
 
 mod entry;
 mod error;
@@ -36,8 +40,8 @@ mod header;
 
 pub use entry::{ENTRY_BYTES, Entry};
 pub use error::{Damaged, ImageError, Part};
-pub use header::{HEADER_BYTES, Header, SECTIONS, Section};
-pub(crate) use header::{Reader, Writer};
+pub(crate) use header::{ARITHMETIC, Reader, Writer};
+pub use header::{Extras, HEADER_BYTES, Header, SECTIONS, Section};
 use pipsqueak_kernels::{
     Format, LayoutError, Matrix,
     arena::{Line, cast},
@@ -180,6 +184,16 @@ impl<'a> Image<'a> {
     /// The vocabulary's section as stored; empty when there is none.
     pub const fn vocab_bytes(&self) -> &'a [u8] {
         self.vocab_bytes
+    }
+
+    /// The model's digest, where the packer has stored it; [`crate::digest::of`] computes it.
+    pub fn digest(&self) -> Option<u32> {
+        Some(Extras::read(self.bytes).digest).filter(|digest| *digest != 0)
+    }
+
+    /// The header's bytes of the shape.
+    pub(crate) fn shape_bytes(&self) -> &'a [u8] {
+        self.bytes.get(header::SHAPE).unwrap_or(&[])
     }
 
     /// A text, if the image carries it.
