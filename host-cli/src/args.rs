@@ -157,6 +157,10 @@ fn above_zero(text: &str) -> Result<f32, String> {
     if value > 0.0 { Ok(value) } else { Err(format!("{text} must be more than 0")) }
 }
 
+fn not_empty(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("an empty text would stop everything".into()) } else { Ok(text.into()) }
+}
+
 pub(crate) fn fraction(text: &str) -> Result<f32, String> {
     let value = number(text)?;
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(format!("{text} must be from 0 to 1")) }
@@ -182,6 +186,15 @@ pub struct RunArgs {
     /// text, sooner where it repeats itself; 0 for never
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(..=255))]
     pub draft: u16,
+    /// End the text where this comes up, and leave it out; may be given several times
+    #[arg(long, value_name = "TEXT", value_parser = not_empty)]
+    pub stop: Vec<String>,
+    /// Go on from a session that --save has kept; the prompt is what follows
+    #[arg(long, value_name = "FILE")]
+    pub load: Option<PathBuf>,
+    /// Keep the session, prompt and continuation, in a file
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
     /// Compare all weights with their checksums first
     #[arg(long)]
     pub verify: bool,

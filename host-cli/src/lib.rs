@@ -22,6 +22,7 @@ pub mod pool;
 pub mod score;
 pub mod source;
 pub mod state;
+pub mod stream;
 pub mod toy;
 #[cfg(feature = "train")]
 pub mod train;

@@ -4,6 +4,7 @@ mod cache;
 mod corpus;
 mod digits;
 mod program;
+mod state;
 mod toy;
 
 use std::{
