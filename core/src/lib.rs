@@ -43,6 +43,7 @@
 //! * [`session`]: the conversation; [`stage`] is the table of stages it walks, `forward` what each stage does.
 //! * [`image`]: the packed model; [`config`] its shape, [`tensor`] its parts.
 //! * [`plan`]: the memory, and [`compile_time`] how a firmware has it checked by the compiler; the KV cache comes in three number formats ([`KvType`]).
+//! * [`chat`]: what stands around the texts of a conversation, as the model's template has it.
 //! * [`state`]: a session kept, and gone on with; [`digest`] says of which model it is.
 //! * [`classifier`]: pictures to classes, a small network on the same kernels.
 //! * [`tokenizer`]: text to tokens and back; [`sampler`]: logits to a token; [`draft`]: tokens guessed from the text, several
@@ -62,6 +63,7 @@ macro_rules! tri {
 }
 
 mod buffers;
+pub mod chat;
 pub mod classifier;
 pub mod compile_time;
 pub mod config;

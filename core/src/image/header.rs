@@ -46,7 +46,7 @@ pub struct Header {
 /// What the header tells beside [`Header`]. It is read where it is used, and costs a firmware that does not use it nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extras {
-    /// The chat pieces; see the image format.
+    /// The chat pieces; see [`crate::chat`].
     pub chat: Section,
     /// The model's digest; see [`crate::digest`]. 0 when it was not computed.
     pub digest: u32,

@@ -31,6 +31,7 @@
 //! * **Text**: records of tag (u16), 0 (u16), length (u32), UTF-8 bytes; see [`Text`].
 //! * **Golden**: count (u32) and that many token ids (u32), then for each cache type (f32, f16, int8) `n_layers + 1` u32:
 //!   the CRC-32 of the last token's residual stream after each layer, and of its logits. Empty when not computed.
+//! * **Chat pieces**: see [`crate::chat`]. Checked when they are used, by [`Image::chat`], and not by [`Image::open`].
 //!
 //! The digest is described at [`crate::digest`].
 
@@ -191,6 +192,11 @@ impl<'a> Image<'a> {
         Some(Extras::read(self.bytes).digest).filter(|digest| *digest != 0)
     }
 
+    /// All bytes.
+    pub(crate) const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
     /// The header's bytes of the shape.
     pub(crate) fn shape_bytes(&self) -> &'a [u8] {
         self.bytes.get(header::SHAPE).unwrap_or(&[])
@@ -261,7 +267,7 @@ impl<'a> Image<'a> {
         Ok(self.tensors_intact()?)
     }
 
-    /// Compares everything with its CRC-32: header, sections, tensors. [`Self::open`] has done so with the first two, but
+    /// Compares everything with its CRC-32: header, sections, tensors; [`Self::chat`] does so with its own section. [`Self::open`] has done so with the first two, but
     /// not [`crate::compile_time::image`], which looks at the model before it is in a chip's flash.
     pub fn intact(&self) -> Result<(), Damaged> {
         let (header, stored) = self.bytes.split_at_checked(HEADER_BYTES - 4).unwrap_or_default();
@@ -374,7 +380,7 @@ fn compare(part: Part, bytes: &[u8], expected: u32) -> Result<(), Damaged> {
 }
 
 /// Little-endian words in place, whose section starts on a line; nothing where it does not.
-fn words(bytes: &[[u8; 4]]) -> &[u32] {
+pub(crate) fn words(bytes: &[[u8; 4]]) -> &[u32] {
     cast(bytes.as_flattened()).unwrap_or(&[])
 }
 
@@ -409,7 +415,7 @@ const fn record(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     }
 }
 
-const fn range(bytes: &[u8], offset: u64, len: u64) -> Option<&[u8]> {
+pub(crate) const fn range(bytes: &[u8], offset: u64, len: u64) -> Option<&[u8]> {
     let file = bytes.len() as u64;
     if offset > file || len > file - offset {
         return None;

@@ -67,6 +67,10 @@ pub struct ModelParts<'a> {
     pub text: Vec<u8>,
     /// A golden vector that stays valid; empty for none.
     pub golden: Vec<u32>,
+    /// The chat pieces; empty for none.
+    pub chat: Vec<u8>,
+    /// The digest, which stays valid while formats do; 0 for none.
+    pub digest: u32,
     /// Why there is no vocabulary, where that has a reason.
     pub vocab_left_out: Option<String>,
     /// All tensors, in directory order.
@@ -105,6 +109,8 @@ impl<'a> ModelParts<'a> {
             text,
             vocab_left_out: source.vocab_left_out.clone(),
             golden: Vec::new(),
+            chat: Vec::new(),
+            digest: 0,
             tensors,
         })
     }
@@ -136,6 +142,8 @@ impl<'a> ModelParts<'a> {
             text,
             vocab_left_out: None,
             golden,
+            chat: image.chat_bytes().to_vec(),
+            digest: image.digest().unwrap_or_default(),
             tensors,
         }
     }
