@@ -28,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Continue a text.
     Run(RunArgs),
+    /// Talk with a model.
+    Chat(ChatArgs),
     /// Pack a model into an image for a host or a chip.
     Pack(PackArgs),
     /// Show a model's parameters, the memory it needs and the boards it fits.
@@ -102,7 +104,7 @@ pub struct EngineArgs {
     /// Number format of the KV cache
     #[arg(long, value_enum, default_value = "f16")]
     pub kv: Kv,
-    /// Positions of the context (default: what the text needs, at most the model's)
+    /// Positions of the context (default: what the text needs, in a chat up to 4096; at most the model's)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub ctx: Option<u32>,
     /// Threads (default: all cores, one for a model too small to gain)
@@ -199,6 +201,36 @@ pub struct RunArgs {
     #[arg(long)]
     pub verify: bool,
     /// Print one JSON object at the end instead of streaming text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pipsqueak chat`
+#[derive(Args, Debug, Clone)]
+#[allow(missing_docs)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// What the model is to be (default: what its template says, if anything)
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Tokens of an answer at most
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 1024)]
+    pub n: u32,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Guess up to N tokens at a time from the conversation so far; see `run`
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(..=255))]
+    pub draft: u16,
+    /// End an answer where this comes up, and leave it out; may be given several times
+    #[arg(long, value_name = "TEXT", value_parser = not_empty)]
+    pub stop: Vec<String>,
+    /// Say after every answer how many tokens were new, and how fast it went
+    #[arg(long)]
+    pub stats: bool,
+    /// Print one JSON object a line for all that happens, and no prompt
     #[arg(long)]
     pub json: bool,
 }

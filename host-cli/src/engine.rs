@@ -173,7 +173,8 @@ pub fn encode_continuing(vocab: &Vocab<'_>, text: &str, parse_special: bool) -> 
     Ok(ids)
 }
 
-fn say_lost(bytes: usize) {
+/// Says on stderr how many bytes of a text no token stands for, if any.
+pub fn say_lost(bytes: usize) {
     if bytes > 0 {
         eprintln!("pipsqueak: the vocabulary has no token for {bytes} bytes of the text; they are left out");
     }

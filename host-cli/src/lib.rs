@@ -5,6 +5,7 @@
 pub mod args;
 pub mod boards;
 pub mod boxed;
+pub mod chat;
 pub mod cmd;
 pub mod corpus;
 pub mod digest;

@@ -23,7 +23,10 @@ pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
     let calibration = args.calibrate.as_deref().map(engine::read_text).transpose()?;
     let file = Mapped::model(args.model.model.as_deref())?;
     let path = file.path();
-    let parts = parts(&file, tokenizer)?;
+    let mut parts = parts(&file, tokenizer)?;
+    if let Err(error) = parts.split_chat() {
+        eprintln!("pipsqueak: {}: no chat without a template engine: {error}", path.display());
+    }
     let quant = quant(args.quant);
     let head = args.head.map_or(
         if matches!(args.quant, QuantName::Q4 | QuantName::Q4m) { Quant::To(Format::Q8) } else { quant },
