@@ -29,6 +29,8 @@ pub struct TinyFile {
     pub rope_factors: Vec<f32>,
     /// The vocabulary.
     pub vocab: Option<pipsqueak_cli::vocab::VocabSource>,
+    /// The chat template.
+    pub chat_template: Option<String>,
 }
 
 impl TinyFile {
@@ -36,7 +38,8 @@ impl TinyFile {
     pub fn new(model: TinyModel) -> Self {
         let bytes = model.tensors.iter().map(|tensor| encode(&tensor.values, Encoding::F32)).collect();
         let rope_scaling = RopeScaling::None;
-        Self { model, bytes, rope_base: 10_000.0, rope_scaling, rope_factors: Vec::new(), vocab: None }
+        let (rope_factors, vocab, chat_template) = (Vec::new(), None, None);
+        Self { model, bytes, rope_base: 10_000.0, rope_scaling, rope_factors, vocab, chat_template }
     }
 
     /// What an importer makes of it.
@@ -61,7 +64,7 @@ impl TinyFile {
             name: "tiny".into(),
             licence: String::new(),
             origin: "a random generator".into(),
-            chat_template: None,
+            chat_template: self.chat_template.clone(),
             vocab_left_out: None,
         }
     }
@@ -83,16 +86,19 @@ impl TinyFile {
         });
         let model = TinyModel { config: self.model.config, tensors: tensors.collect() };
         let (rope_factors, vocab) = (self.rope_factors.clone(), self.vocab.clone());
-        Self { rope_base: self.rope_base, rope_scaling: self.rope_scaling, rope_factors, vocab, ..Self::new(model) }
+        let chat_template = self.chat_template.clone();
+        let (rope_base, rope_scaling) = (self.rope_base, self.rope_scaling);
+        Self { rope_base, rope_scaling, rope_factors, vocab, chat_template, ..Self::new(model) }
     }
 }
 
-/// The image of any model; a golden vector is not computed.
+/// The image of any model, with its chat pieces where it has a template that can be split; a golden vector is not computed.
 ///
 /// # Panics
 /// When the packer refuses it.
 pub fn packed(source: &Source<'_>, quant: Quant, panel: Panel) -> Packed {
-    let parts = ModelParts::from_source(source).expect("parts");
+    let mut parts = ModelParts::from_source(source).expect("parts");
+    let _ = parts.split_chat();
     let panel = |_: Format| panel;
     pack(&parts, &PackOptions { quant, head: quant, ..PackOptions::keep(&panel, 1) }).expect("an image")
 }

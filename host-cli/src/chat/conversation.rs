@@ -11,7 +11,7 @@ use pipsqueak::{
 use serde::{Deserialize, Serialize};
 
 use super::{
-    pieces::{Trims, takes_system, trims},
+    pieces::{Trims, added_space, takes_system, trims},
     template::{Role, Template, TemplateError},
 };
 use crate::{failure::Failure, vocab};
@@ -109,6 +109,8 @@ pub struct Whole<'a> {
     template: &'a Template,
     takes_system: bool,
     trims: Trims,
+    /// White space that it puts before an answer, but not where the model is to answer: the model writes it itself.
+    lead: String,
     /// What it puts behind an answer begins with this token.
     end: Option<u32>,
 }
@@ -120,10 +122,11 @@ impl<'a> Shape<'a> {
         // Where it drops space in one turn and not in the next, the texts are left as they are.
         let trims = trims(template, takes_system).unwrap_or_default();
         let around = template.around(&[Role::User, Role::Assistant, Role::User])?;
-        let behind = around.get(2).map_or("", String::as_str);
+        let [written, behind, asked] = [1, 2, 3].map(|index| around.get(index).map_or("", String::as_str));
+        let lead = added_space(written, asked).unwrap_or_default().to_string();
         let control = |(_, _, id): &(usize, usize, u32)| vocab.kind(*id) == Some(TokenKind::Control);
         let end = specials(behind, vocab).into_iter().find(control).map(|(_, _, id)| id);
-        Ok(Self::Whole(Whole { template, takes_system, trims, end }))
+        Ok(Self::Whole(Whole { template, takes_system, trims, lead, end }))
     }
 
     /// Whether a system text is taken.
@@ -171,7 +174,7 @@ impl<'a> Shape<'a> {
                     builder.ids(answers.next().unwrap_or_default(), true);
                 }
             }
-            Self::Whole(Whole { template, trims, .. }) => {
+            Self::Whole(Whole { template, trims, lead, .. }) => {
                 let mut said: Vec<(Role, Said<'_>)> = Vec::new();
                 if let Some(system) = &conversation.system {
                     said.push((Role::System, Said::Text(trimmed(system, trims.system))));
@@ -185,11 +188,16 @@ impl<'a> Shape<'a> {
                 let around = template.around(&roles).map_err(Failure::new)?;
                 let mut said = said.into_iter();
                 for words in &around {
-                    builder.template(words);
                     match said.next() {
-                        Some((_, Said::Text(text))) => builder.text(text),
-                        Some((_, Said::Ids(ids))) => builder.ids(ids, true),
-                        None => {}
+                        Some((_, Said::Text(text))) => {
+                            builder.template(words);
+                            builder.text(text);
+                        }
+                        Some((_, Said::Ids(ids))) => {
+                            builder.template(words.strip_suffix(lead.as_str()).unwrap_or(words));
+                            builder.ids(ids, true);
+                        }
+                        None => builder.template(words),
                     }
                 }
                 let (mut ids, lost) = builder.result().map_err(Failure::new)?;

@@ -64,9 +64,10 @@ pub(super) struct Trims {
     pub(super) user: (bool, bool),
 }
 
-/// Where a model is to answer a template may add white space once there is an answer: the model writes it itself.
-fn same_answer(written: &str, asked: &str) -> bool {
-    written.strip_prefix(asked).is_some_and(|more| more.chars().all(char::is_whitespace))
+/// The white space that a template has before an answer and not where the model is to answer (it writes that itself);
+/// `None` where they differ in more.
+pub(super) fn added_space<'a>(written: &'a str, asked: &str) -> Option<&'a str> {
+    written.strip_prefix(asked).filter(|more| more.chars().all(char::is_whitespace))
 }
 
 /// Splits a template's texts, and looks whether they are the same in every turn.
@@ -81,7 +82,7 @@ fn split(template: &Template) -> Result<Texts, PiecesError> {
     if open != open_again {
         return Err(uneven("the beginning"));
     }
-    if first != second || !same_answer(first, answer) || last != answer {
+    if first != second || added_space(first, answer).is_none() || last != answer {
         return Err(uneven("what comes before an answer"));
     }
     if next != next_again {

@@ -195,6 +195,9 @@ impl<'s, 'm> Talk<'s, 'm> {
     fn prefill(&mut self, from: usize, interrupted: &dyn Fn() -> bool) -> Result<bool, SessionError> {
         let mut rest = self.history.get(from..).unwrap_or_default();
         while !rest.is_empty() {
+            if interrupted() {
+                return Ok(false);
+            }
             let last = rest.len() <= self.session.plan().options.batch;
             let count = self.session.feed(rest, if last { Want::Last } else { Want::Nothing })?;
             while self.session.step(SLICE)? == Progress::More {

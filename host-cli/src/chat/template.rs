@@ -1,11 +1,22 @@
 //! A model's own chat template, a Jinja program that came with the model: it runs on a ration of fuel, and every fault is an
 //! error.
 
-use std::{error::Error as _, fmt};
+use std::{
+    error::Error as _,
+    fmt,
+    sync::{
+        Arc,
+        mpsc::{self, RecvTimeoutError},
+    },
+    thread,
+    time::{Duration, Instant},
+};
 
 use minijinja::{Environment, Error, ErrorKind, Value, context, syntax::SyntaxConfig};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use pipsqueak::Vocab;
+
+use crate::memory;
 
 /// Who says something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +46,13 @@ pub const MAX_SOURCE: usize = 1 << 18;
 pub const FUEL: u64 = 1 << 20;
 /// Calls inside calls.
 const RECURSION: usize = 64;
+/// What a template may take beside its fuel, should the engine have forgotten to count something (as it has with lists that
+/// are added to themselves): time, memory of the whole process, and stack.
+const TIME: Duration = Duration::from_secs(10);
+const MEMORY: u64 = 512 << 20;
+const STACK: usize = 16 << 20;
+/// How often the memory is looked at.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Why a template was refused, or could not be used for a conversation.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +81,12 @@ pub enum TemplateError {
         /// What it had.
         fuel: u64,
     },
+    /// It has gone on for too long, or taken too much memory, in a way that its fuel does not count. It cannot be stopped:
+    /// the process should end.
+    Runaway {
+        /// Milliseconds so far.
+        milliseconds: u64,
+    },
     /// A text of the conversation is not just once, and in its place, in what the template makes of it.
     Lost {
         /// Whose text.
@@ -82,6 +106,9 @@ impl fmt::Display for TemplateError {
             Self::Broken { what, line: None } => write!(f, "the chat template fails: {what}"),
             Self::Refused { what } => write!(f, "the chat template refuses this conversation: {what}"),
             Self::OutOfFuel { fuel } => write!(f, "the chat template has used up its {fuel} units of work"),
+            Self::Runaway { milliseconds } => {
+                write!(f, "the chat template goes on and on, or takes all memory: given up after {milliseconds} ms")
+            }
             Self::Lost { role, number, times: 1 } => {
                 write!(f, "the chat template puts text {number}, by {}, out of its place", role.name())
             }
@@ -133,16 +160,21 @@ impl From<Error> for TemplateError {
 }
 
 /// A chat template.
+#[derive(Clone)]
 pub struct Template {
-    environment: Environment<'static>,
-    source: String,
+    program: Arc<Program>,
     bos: String,
     eos: String,
 }
 
+struct Program {
+    environment: Environment<'static>,
+    source: String,
+}
+
 impl fmt::Debug for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Template").field("source", &self.source).finish_non_exhaustive()
+        f.debug_struct("Template").field("source", &self.program.source).finish_non_exhaustive()
     }
 }
 
@@ -163,12 +195,13 @@ impl Template {
         environment.add_function("raise_exception", |what: String| -> Result<(), Error> {
             Err(Error::new(ErrorKind::InvalidOperation, "refused").with_source(Refusal(what)))
         });
-        environment.template_from_str(source)?;
+        let program = Arc::new(Program { environment, source: source.into() });
+        watched(&program, |program| program.environment.template_from_str(&program.source).map(|_| ()))?;
         let name = |id: Option<u32>| {
             let bytes = id.and_then(|id| vocab.token_bytes(id)).unwrap_or_default();
             String::from_utf8_lossy(bytes).into_owned()
         };
-        Ok(Self { environment, source: source.into(), bos: name(vocab.bos()), eos: name(vocab.eos()) })
+        Ok(Self { program, bos: name(vocab.bos()), eos: name(vocab.eos()) })
     }
 
     /// The text of a conversation, up to where the model is to answer. For looking at: in this text nobody can tell the
@@ -184,7 +217,7 @@ impl Template {
             tools => (),
             documents => (),
         };
-        Ok(self.environment.render_str(&self.source, values)?)
+        watched(&self.program, move |program| program.environment.render_str(&program.source, values))
     }
 
     /// What the template puts before, between and behind the texts of a conversation: one more than there are roles. The
@@ -213,5 +246,37 @@ impl Template {
         }
         around.push(rest.to_string());
         Ok(around)
+    }
+}
+
+/// Runs a program on a thread with a stack of its own, and looks how long it takes and how much memory.
+fn watched<R: Send + 'static>(
+    program: &Arc<Program>,
+    job: impl FnOnce(&Program) -> Result<R, Error> + Send + 'static,
+) -> Result<R, TemplateError> {
+    let start = Instant::now();
+    let (send, receive) = mpsc::channel();
+    let program = Arc::clone(program);
+    let spawned = thread::Builder::new().name("template".into()).stack_size(STACK).spawn(move || {
+        // Nobody listens any more where it took too long.
+        let _ = send.send(job(&program));
+    });
+    if let Err(error) = spawned {
+        return Err(TemplateError::Broken { what: one_line(&format!("no thread for it: {error}")), line: None });
+    }
+    let before = memory::resident();
+    loop {
+        match receive.recv_timeout(LOOK) {
+            Ok(result) => return Ok(result?),
+            Err(RecvTimeoutError::Disconnected) => {
+                return Err(TemplateError::Broken { what: "the template engine has stopped".into(), line: None });
+            }
+            Err(RecvTimeoutError::Timeout) => {
+                let grown = memory::resident().zip(before).is_some_and(|(now, before)| now.0 > before.0 + MEMORY);
+                if grown || start.elapsed() > TIME {
+                    return Err(TemplateError::Runaway { milliseconds: start.elapsed().as_millis() as u64 });
+                }
+            }
+        }
     }
 }

@@ -4,7 +4,9 @@ use pipsqueak::kernels::{Format, Kernels, Panel, select};
 
 use crate::{
     args::{PackArgs, QuantName},
-    boards, engine,
+    boards,
+    chat::{PiecesError, TemplateError},
+    engine,
     failure::Failure,
     model::{Mapped, Model, parts},
     output::Output,
@@ -24,8 +26,12 @@ pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
     let file = Mapped::model(args.model.model.as_deref())?;
     let path = file.path();
     let mut parts = parts(&file, tokenizer)?;
-    if let Err(error) = parts.split_chat() {
-        eprintln!("pipsqueak: {}: no chat without a template engine: {error}", path.display());
+    match parts.split_chat() {
+        Ok(()) => {}
+        Err(error @ PiecesError::Template(TemplateError::Runaway { .. })) => {
+            return Err(Failure::new(format_args!("{}: {error}", path.display())));
+        }
+        Err(error) => eprintln!("pipsqueak: {}: no chat without a template engine: {error}", path.display()),
     }
     let quant = quant(args.quant);
     let head = args.head.map_or(

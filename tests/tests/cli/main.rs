@@ -1,6 +1,7 @@
 //! The program from outside: what it prints, how it ends, what it leaves behind.
 
 mod cache;
+mod chat;
 mod corpus;
 mod digits;
 mod program;
