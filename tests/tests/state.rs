@@ -9,7 +9,10 @@ use pipsqueak::{
     state::{STATE_HEADER_BYTES, StateError, StateHeader, Stopped, state_bytes},
     tensor::TensorKind,
 };
-use pipsqueak_cli::{pack::Packed, pool::with_team};
+use pipsqueak_cli::{
+    pack::{ModelParts, PackOptions, Packed, Quant, pack},
+    pool::with_team,
+};
 use pipsqueak_tests::{
     engine::{Aligned, Arenas, TinyFile, bits, some_ids},
     rng::Rng,
@@ -462,5 +465,37 @@ fn the_digest_tells_models_and_not_panels() {
             swapped.bytes_mut()[wv.offset as usize..][..k.len()].copy_from_slice(k);
             assert_ne!(digest::of(&Image::open(swapped.bytes()).unwrap()), right);
         }
+    }
+}
+
+/// The packer stores it in an image that is to be kept, and it goes along while the weights stay as they are.
+#[test]
+fn an_image_carries_its_digest() {
+    let file = TinyFile::new(TinyModel::random(odd_config(), 5));
+    let parts = ModelParts::from_source(&file.source()).unwrap();
+    let packed = |parts: &ModelParts<'_>, quant: Quant, panel: Panel, golden: bool| {
+        let panel = move |_: Format| panel;
+        let golden = golden.then(select::best);
+        pack(parts, &PackOptions { quant, head: quant, golden, ..PackOptions::keep(&panel, 2) }).unwrap()
+    };
+    let first = packed(&parts, Quant::To(Format::Q8), Panel::R4, true);
+    let first = Image::open(first.bytes()).unwrap();
+    let digest = digest::of(&first);
+    assert_eq!(first.digest(), Some(digest));
+    for threads in 1..4 {
+        assert_eq!(pipsqueak_cli::digest::compute(&first, threads), digest);
+    }
+    let parts = ModelParts::from_image(&first);
+    for (quant, panel, golden, want) in [
+        (Quant::Keep, Panel::R8, false, Some(digest)),
+        (Quant::Keep, Panel::R1, true, Some(digest)),
+        (Quant::To(Format::Q8), Panel::R1, false, Some(digest)),
+        (Quant::To(Format::Q4), Panel::R8, false, None),
+    ] {
+        let again = packed(&parts, quant, panel, golden);
+        let again = Image::open(again.bytes()).unwrap();
+        assert_eq!(again.digest(), want);
+        assert_eq!(pipsqueak_cli::digest::of(&again, 2), digest::of(&again));
+        assert_eq!(want.is_some(), digest::of(&again) == digest);
     }
 }

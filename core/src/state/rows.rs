@@ -3,7 +3,7 @@
 use pipsqueak_kernels::slice::{part, part_mut};
 
 use super::{Source, StateError, Target};
-use crate::kv_cache::{KvCache, Values};
+use crate::kv_cache::{KvCache, KvType, Values};
 
 /// Bytes handed on at once.
 const PIECE: usize = 64;
@@ -87,9 +87,9 @@ pub(super) fn write(cache: &KvCache<'_>, pos: usize, target: &mut Target<'_>) ->
     let (stride, len) = (cache.context * cache.head_dim, pos * cache.head_dim);
     for half in [&cache.keys, &cache.values] {
         match half {
-            Values::F32(data) if cfg!(feature = "cache-f32") => put(target, data, stride, len)?,
-            Values::F16(data) if cfg!(feature = "cache-f16") => put(target, data, stride, len)?,
-            Values::I8 { q, scale } if cfg!(feature = "cache-i8") => {
+            Values::F32(data) if KvType::F32.is_linked() => put(target, data, stride, len)?,
+            Values::F16(data) if KvType::F16.is_linked() => put(target, data, stride, len)?,
+            Values::I8 { q, scale } if KvType::I8.is_linked() => {
                 put(target, q, stride, len)?;
                 put(target, scale, cache.context, pos)?;
             }
@@ -105,9 +105,9 @@ pub(super) fn read(cache: &mut KvCache<'_>, pos: usize, source: &mut Source<'_>)
     let (stride, len, context) = (cache.context * cache.head_dim, pos * cache.head_dim, cache.context);
     for half in [&mut cache.keys, &mut cache.values] {
         match half {
-            Values::F32(data) if cfg!(feature = "cache-f32") => get(source, data, stride, len)?,
-            Values::F16(data) if cfg!(feature = "cache-f16") => get(source, data, stride, len)?,
-            Values::I8 { q, scale } if cfg!(feature = "cache-i8") => {
+            Values::F32(data) if KvType::F32.is_linked() => get(source, data, stride, len)?,
+            Values::F16(data) if KvType::F16.is_linked() => get(source, data, stride, len)?,
+            Values::I8 { q, scale } if KvType::I8.is_linked() => {
                 get(source, q, stride, len)?;
                 get(source, scale, context, pos)?;
             }

@@ -42,7 +42,11 @@ impl Lines {
         match self {
             Self::Typed(editor) => match editor.readline("> ") {
                 Ok(line) => Ok(Line::Text(line)),
-                Err(ReadlineError::Eof | ReadlineError::Interrupted) => Ok(Line::End),
+                Err(ReadlineError::Eof | ReadlineError::Interrupted) => {
+                    // What comes after the program begins a line of its own.
+                    eprintln!();
+                    Ok(Line::End)
+                }
                 Err(error) => Err(Failure::new(format_args!("the terminal: {error}"))),
             },
             Self::Piped(stdin) => {

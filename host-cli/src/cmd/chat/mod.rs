@@ -4,7 +4,7 @@ mod events;
 mod interrupt;
 mod lines;
 
-use std::path::Path;
+use std::{cell::OnceCell, path::Path};
 
 use pipsqueak::{Image, Sampling, Vocab, image::Text};
 
@@ -78,7 +78,9 @@ pub(super) fn run(args: &ChatArgs) -> Result<(), Failure> {
         let mut session = arenas.session(&image, kernels, team, &plan)?;
         let talk = Talk::new(&mut session, vocab);
         let conversation = Conversation { system: args.system.clone(), turns: Vec::new() };
-        let mut chat = Chat { args, image: &image, vocab, shape, threads, talk, conversation, events, interrupts };
+        let digest = OnceCell::new();
+        let mut chat =
+            Chat { args, image: &image, vocab, shape, threads, digest, talk, conversation, events, interrupts };
         chat.events.send(&Event::Ready {
             model: &model.path().display().to_string(),
             context: plan.options.context,
@@ -131,6 +133,7 @@ struct Chat<'a, 's, 'm> {
     vocab: Vocab<'m>,
     shape: Shape<'a>,
     threads: usize,
+    digest: OnceCell<u32>,
     talk: Talk<'s, 'm>,
     conversation: Conversation,
     events: Events,
@@ -227,8 +230,13 @@ impl Chat<'_, '_, '_> {
         format!("nothing is lost: /save FILE keeps the conversation, /reset begins anew{larger}")
     }
 
+    /// The model's, for which all weights may have to be read.
+    fn digest(&self) -> u32 {
+        *self.digest.get_or_init(|| digest::of(self.image, self.threads))
+    }
+
     fn save(&self, path: &Path) -> Result<(), Failure> {
-        let digest = digest::of(self.image, self.threads);
+        let digest = self.digest();
         state::save(path, self.talk.session(), digest, self.talk.history(), &self.conversation.to_note())?;
         let position = self.talk.session().position();
         self.events.send(&Event::Saved { file: &path.display().to_string(), position })
@@ -236,7 +244,7 @@ impl Chat<'_, '_, '_> {
 
     fn load(&mut self, path: &Path) -> Result<(), Failure> {
         let file = StateFile::open(path)?;
-        let digest = digest::of(self.image, self.threads);
+        let digest = self.digest();
         let vocab_size = self.vocab.vocab_size();
         let conversation = self.talk.restore(|session| {
             let (tokens, note) = file.restore(session, digest)?;
