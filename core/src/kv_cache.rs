@@ -74,7 +74,7 @@ const fn heads_per_group(config: &Config) -> usize {
     }
 }
 
-const fn groups(config: &Config) -> usize {
+pub(crate) const fn groups(config: &Config) -> usize {
     (config.n_kv_heads as usize).div_ceil(heads_per_group(config))
 }
 
@@ -103,7 +103,7 @@ pub(crate) const fn cache_lines(config: &Config, context: usize, kv: KvType) -> 
 }
 
 #[derive(Debug)]
-enum Values<'a> {
+pub(crate) enum Values<'a> {
     F32(&'a mut [f32]),
     F16(&'a mut [u16]),
     I8 { q: &'a mut [i8], scale: &'a mut [u16] },
@@ -112,11 +112,11 @@ enum Values<'a> {
 /// Keys and values, each `[layer][kv_head][pos][head_dim]`; scales of an int8 cache `[layer][group][pos]`.
 #[derive(Debug)]
 pub(crate) struct KvCache<'a> {
-    keys: Values<'a>,
-    values: Values<'a>,
+    pub(crate) keys: Values<'a>,
+    pub(crate) values: Values<'a>,
     kv: KvType,
-    context: usize,
-    head_dim: usize,
+    pub(crate) context: usize,
+    pub(crate) head_dim: usize,
     n_kv_heads: usize,
     heads_per_group: usize,
     groups: usize,

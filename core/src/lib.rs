@@ -44,6 +44,8 @@
 //!   inner part of it.
 //! * [`image`]: the packed model; [`config`] its shape, [`tensor`] its parts.
 //! * [`plan`]: the memory, and [`compile_time`] how a firmware has it checked by the compiler; the KV cache comes in three number formats ([`KvType`]).
+//! * [`chat`]: what stands around the texts of a conversation, as the model's template has it.
+//! * [`state`]: a session kept, and gone on with; [`digest`] says of which model it is.
 //! * [`classifier`]: pictures to classes, a small network on the same kernels.
 //! * [`tokenizer`]: text to tokens and back; [`sampler`]: logits to a token; [`draft`]: tokens guessed from the text, several
 //!   a pass, the same text sooner.
@@ -63,10 +65,12 @@ macro_rules! tri {
 
 mod attention;
 mod buffers;
+pub mod chat;
 pub mod classifier;
 pub mod compile_time;
 pub mod config;
 pub mod crc;
+pub mod digest;
 pub mod draft;
 mod fault;
 mod forward;
@@ -76,6 +80,7 @@ pub mod plan;
 pub mod sampler;
 pub mod session;
 pub mod stage;
+pub mod state;
 pub mod tensor;
 pub mod tokenizer;
 

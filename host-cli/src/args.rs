@@ -28,6 +28,8 @@ pub struct Cli {
 pub enum Command {
     /// Continue a text.
     Run(RunArgs),
+    /// Talk with a model.
+    Chat(ChatArgs),
     /// Pack a model into an image for a host or a chip.
     Pack(PackArgs),
     /// Show a model's parameters, the memory it needs and the boards it fits.
@@ -102,7 +104,7 @@ pub struct EngineArgs {
     /// Number format of the KV cache
     #[arg(long, value_enum, default_value = "f16")]
     pub kv: Kv,
-    /// Positions of the context (default: what the text needs, at most the model's)
+    /// Positions of the context (default: what the text needs, in a chat up to 4096; at most the model's)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub ctx: Option<u32>,
     /// Threads (default: all cores, one for a model too small to gain)
@@ -157,6 +159,10 @@ fn above_zero(text: &str) -> Result<f32, String> {
     if value > 0.0 { Ok(value) } else { Err(format!("{text} must be more than 0")) }
 }
 
+fn not_empty(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("an empty text would stop everything".into()) } else { Ok(text.into()) }
+}
+
 pub(crate) fn fraction(text: &str) -> Result<f32, String> {
     let value = number(text)?;
     if (0.0..=1.0).contains(&value) { Ok(value) } else { Err(format!("{text} must be from 0 to 1")) }
@@ -182,10 +188,49 @@ pub struct RunArgs {
     /// text, sooner where it repeats itself; 0 for never
     #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(..=255))]
     pub draft: u16,
+    /// End the text where this comes up, and leave it out; may be given several times
+    #[arg(long, value_name = "TEXT", value_parser = not_empty)]
+    pub stop: Vec<String>,
+    /// Go on from a session that --save has kept; the prompt is what follows
+    #[arg(long, value_name = "FILE")]
+    pub load: Option<PathBuf>,
+    /// Keep the session, prompt and continuation, in a file
+    #[arg(long, value_name = "FILE")]
+    pub save: Option<PathBuf>,
     /// Compare all weights with their checksums first
     #[arg(long)]
     pub verify: bool,
     /// Print one JSON object at the end instead of streaming text
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `pipsqueak chat`
+#[derive(Args, Debug, Clone)]
+#[allow(missing_docs)]
+pub struct ChatArgs {
+    #[command(flatten)]
+    pub model: ModelArgs,
+    /// What the model is to be (default: what its template says, if anything)
+    #[arg(long, value_name = "TEXT")]
+    pub system: Option<String>,
+    /// Tokens of an answer at most
+    #[arg(short = 'n', long = "tokens", value_name = "N", default_value_t = 1024)]
+    pub n: u32,
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+    /// Guess up to N tokens at a time from the conversation so far; see `run`
+    #[arg(long, value_name = "N", default_value_t = 15, value_parser = clap::value_parser!(u16).range(..=255))]
+    pub draft: u16,
+    /// End an answer where this comes up, and leave it out; may be given several times
+    #[arg(long, value_name = "TEXT", value_parser = not_empty)]
+    pub stop: Vec<String>,
+    /// Say after every answer how many tokens were new, and how fast it went
+    #[arg(long)]
+    pub stats: bool,
+    /// Print one JSON object a line for all that happens, and no prompt
     #[arg(long)]
     pub json: bool,
 }

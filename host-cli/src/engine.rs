@@ -160,10 +160,22 @@ pub fn vocab<'a>(image: &Image<'a>, left_out: Option<&str>) -> Result<Vocab<'a>,
 pub fn encode(vocab: &Vocab<'_>, text: &str, add_bos: bool, parse_special: bool) -> Result<Vec<u32>, Failure> {
     let options = EncodeOptions { add_bos, parse_special };
     let (ids, lost) = vocab::encode_counting(vocab, text, options).map_err(Failure::new)?;
-    if lost > 0 {
-        eprintln!("pipsqueak: the vocabulary has no token for {lost} bytes of the text; they are left out");
-    }
+    say_lost(lost);
     Ok(ids)
+}
+
+/// The same for a text that goes on from other tokens.
+pub fn encode_continuing(vocab: &Vocab<'_>, text: &str, parse_special: bool) -> Result<Vec<u32>, Failure> {
+    let (ids, lost) = vocab::encode_continuing(vocab, text, parse_special).map_err(Failure::new)?;
+    say_lost(lost);
+    Ok(ids)
+}
+
+/// Says on stderr how many bytes of a text no token stands for, if any.
+pub fn say_lost(bytes: usize) {
+    if bytes > 0 {
+        eprintln!("pipsqueak: the vocabulary has no token for {bytes} bytes of the text; they are left out");
+    }
 }
 
 /// Reads a text file as UTF-8.

@@ -5,8 +5,10 @@
 pub mod args;
 pub mod boards;
 pub mod boxed;
+pub mod chat;
 pub mod cmd;
 pub mod corpus;
+pub mod digest;
 pub mod digits;
 pub mod drafted;
 pub mod engine;
@@ -23,6 +25,8 @@ pub mod pages;
 pub mod pool;
 pub mod score;
 pub mod source;
+pub mod state;
+pub mod stream;
 pub mod toy;
 #[cfg(feature = "train")]
 pub mod train;

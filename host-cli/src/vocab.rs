@@ -5,7 +5,7 @@ mod text;
 
 pub use build::{VocabBuildError, build};
 pub use pipsqueak::tokenizer::PreTokenizer;
-pub use text::{decode, encode, encode_counting};
+pub use text::{decode, encode, encode_continuing, encode_counting};
 
 /// The algorithm that cuts text into tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

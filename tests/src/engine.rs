@@ -31,6 +31,8 @@ pub struct TinyFile {
     pub rope_factors: Vec<f32>,
     /// The vocabulary.
     pub vocab: Option<pipsqueak_cli::vocab::VocabSource>,
+    /// The chat template.
+    pub chat_template: Option<String>,
 }
 
 impl TinyFile {
@@ -38,8 +40,9 @@ impl TinyFile {
     pub fn new(model: TinyModel) -> Self {
         let bytes = model.tensors.iter().map(|tensor| encode(&tensor.values, Encoding::F32)).collect();
         let rope_scaling = RopeScaling::None;
+        let (rope_factors, vocab, chat_template) = (Vec::new(), None, None);
         let (rope_base, rope_base_local) = (10_000.0, 500.0);
-        Self { model, bytes, rope_base, rope_base_local, rope_scaling, rope_factors: Vec::new(), vocab: None }
+        Self { model, bytes, rope_base, rope_base_local, rope_scaling, rope_factors, vocab, chat_template }
     }
 
     /// What an importer makes of it.
@@ -66,7 +69,7 @@ impl TinyFile {
             name: "tiny".into(),
             licence: String::new(),
             origin: "a random generator".into(),
-            chat_template: None,
+            chat_template: self.chat_template.clone(),
             vocab_left_out: None,
         }
     }
@@ -93,17 +96,19 @@ impl TinyFile {
             rope_scaling: self.rope_scaling,
             rope_factors: self.rope_factors.clone(),
             vocab: self.vocab.clone(),
+            chat_template: self.chat_template.clone(),
             ..Self::new(model)
         }
     }
 }
 
-/// The image of any model; a golden vector is not computed.
+/// The image of any model, with its chat pieces where it has a template that can be split; a golden vector is not computed.
 ///
 /// # Panics
 /// When the packer refuses it.
 pub fn packed(source: &Source<'_>, quant: Quant, panel: Panel) -> Packed {
-    let parts = ModelParts::from_source(source).expect("parts");
+    let mut parts = ModelParts::from_source(source).expect("parts");
+    let _ = parts.split_chat();
     let panel = |_: Format| panel;
     pack(&parts, &PackOptions { quant, head: quant, ..PackOptions::keep(&panel, 1) }).expect("an image")
 }

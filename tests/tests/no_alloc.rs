@@ -10,7 +10,10 @@ use std::{
 
 use pipsqueak::{
     Image, KvType, Plan, PlanOptions, Progress, Sampler, Sampling, Session, Vocab, Want,
+    chat::{Room, Turn},
+    digest,
     kernels::{Format, Panel, select, team::Team},
+    state::state_bytes,
     tokenizer::{Decoder, EncodeOptions, max_tokens, scratch_len},
 };
 use pipsqueak_cli::{pool::with_team, vocab};
@@ -74,6 +77,54 @@ fn a_session(session: &mut Session<'_>, sampler: &mut Sampler) {
     session.prefill(&[u32::MAX]).unwrap_err();
 }
 
+/// A conversation by the pieces of a template, kept and gone on with.
+fn keeping_and_chatting() {
+    let mut file = TinyFile::new(TinyModel::random(tiny_config(), 1));
+    file.vocab = Some(small_vocab::chat(small_vocab::bpe()));
+    file.chat_template = Some(small_vocab::TEMPLATES[3].1.into());
+    let packed = file.pack(Format::Q8, Panel::R1);
+    let image = Image::open(packed.bytes()).unwrap();
+    for kv in KvType::ALL {
+        let plan = Plan::new(image.config(), PlanOptions { context: 128, kv, batch: 16, logits: 1, threads: 1 });
+        let mut arenas = Arenas::new(&plan);
+        let team = Team::alone();
+        let mut session = arenas.session(&image, select::best(), &team, &plan);
+        let (mut tokens, mut text, mut scratch) = ([0; 128], [0; 128], [0; 512]);
+        let mut page = vec![0u8; 1 << 16];
+        let (mut fed, mut held) = (0, 0);
+        let calls = calls(|| {
+            let (vocab, chat) = (image.vocab().unwrap(), image.chat().unwrap().unwrap());
+            for turn in [Turn::First { system: Some("Be a cat."), user: "the mat?" }, Turn::Next { user: "and?" }] {
+                let room = Room { tokens: &mut tokens[fed..], text: &mut text, scratch: &mut scratch };
+                let count = chat.encode(&vocab, turn, room).unwrap();
+                session.prefill(&tokens[fed..fed + count]).unwrap();
+                fed += count;
+            }
+            let model = digest::of(&image);
+            let mut rest = &mut page[..];
+            session
+                .save(model, &tokens[..fed], b"note", &mut |bytes| {
+                    let (out, after) = std::mem::take(&mut rest).split_at_mut(bytes.len());
+                    out.copy_from_slice(bytes);
+                    rest = after;
+                    held += bytes.len();
+                    Ok(())
+                })
+                .unwrap();
+            let mut rest = &page[..];
+            let header = session.restore(model, &mut tokens, &mut [], &mut |out| {
+                let (bytes, after) = rest.split_at(out.len());
+                out.copy_from_slice(bytes);
+                rest = after;
+                out.len()
+            });
+            assert_eq!(header.unwrap().position, fed);
+        });
+        assert_eq!(calls, 0, "{} cache", kv.name());
+        assert_eq!(held as u64, state_bytes(image.config(), kv, fed, fed, 4));
+    }
+}
+
 /// One test only: another one's allocations would be counted too.
 #[test]
 fn nothing_allocates() {
@@ -114,6 +165,8 @@ fn nothing_allocates() {
             }
         }
     }
+
+    keeping_and_chatting();
 
     for source in [small_vocab::sentencepiece(), small_vocab::bpe()] {
         let section = vocab::build(&source).unwrap();

@@ -12,7 +12,12 @@ pub const HEADER_BYTES: usize = 256;
 pub const SECTIONS: usize = 5;
 const MAGIC: [u8; 4] = *b"PIPS";
 const VERSION: u16 = 1;
-const ARITHMETIC: u16 = 1;
+/// The arithmetic contract that this build computes.
+pub(crate) const ARITHMETIC: u16 = 1;
+/// Where the shape lies in the header: its fields, and what is kept free for more.
+pub(super) const SHAPE: core::ops::Range<usize> = 24..96;
+/// Where [`Extras`] lie in the header.
+const EXTRAS: usize = 216;
 
 /// Where a section lies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +41,28 @@ pub struct Header {
     pub config: Config,
     /// Directory, RoPE, vocabulary, text, golden.
     pub sections: [Section; SECTIONS],
+}
+
+/// What the header tells beside [`Header`]. It is read where it is used, and costs a firmware that does not use it nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// The chat pieces; see [`crate::chat`].
+    pub chat: Section,
+    /// The model's digest; see [`crate::digest`]. 0 when it was not computed.
+    pub digest: u32,
+}
+
+impl Extras {
+    /// Those of an image whose header has been checked.
+    pub const fn read(image: &[u8]) -> Self {
+        match image.split_at_checked(EXTRAS) {
+            Some((_, bytes)) => {
+                let mut get = Reader::new(bytes);
+                Self { chat: get.section(), digest: get.u32() }
+            }
+            None => Self { chat: Section { offset: 0, len: 0, crc: 0 }, digest: 0 },
+        }
+    }
 }
 
 impl Header {
@@ -90,8 +117,13 @@ impl Header {
         Ok(Self { file_len, n_tensors, config, sections })
     }
 
-    /// The header as stored.
+    /// The header as stored, of an image without extras.
     pub fn to_bytes(&self) -> [u8; HEADER_BYTES] {
+        self.to_bytes_with(&Extras::default())
+    }
+
+    /// The header as stored.
+    pub fn to_bytes_with(&self, extras: &Extras) -> [u8; HEADER_BYTES] {
         let mut out = [0; HEADER_BYTES];
         let mut put = Writer::new(&mut out);
         put.bytes(&MAGIC);
@@ -124,12 +156,13 @@ impl Header {
         put.bytes(&window.to_le_bytes());
         put.bytes(&global_every.to_le_bytes());
         put.bytes(&[0; 16]);
-        for section in self.sections {
+        for section in self.sections.iter().chain([&extras.chat]) {
             put.bytes(&section.offset.to_le_bytes());
             put.bytes(&section.len.to_le_bytes());
             put.bytes(&section.crc.to_le_bytes());
             put.bytes(&[0; 4]);
         }
+        put.bytes(&extras.digest.to_le_bytes());
         let (body, crc) = out.split_at_mut(HEADER_BYTES - 4);
         Writer::new(crc).bytes(&crc32(body).to_le_bytes());
         out

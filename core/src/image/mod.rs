@@ -17,7 +17,9 @@
 //! | 72 | 2 x u32 | Gemma 3: window, global_every; else 0 |
 //! | 80 | 16 x u8 | 0 |
 //! | 96 | 5 x section | directory, RoPE, vocabulary, text, golden |
-//! | 216 | 36 x u8 | 0 |
+//! | 216 | section | chat pieces; all 0 when there are none |
+//! | 240 | u32 | digest; 0 when not computed |
+//! | 244 | 8 x u8 | 0 |
 //! | 252 | u32 | CRC-32 of bytes 0 to 251 |
 //!
 //! A section is an offset (u64), a length (u64), the CRC-32 of its bytes (u32) and 0 (u32).
@@ -31,6 +33,9 @@
 //! * **Text**: records of tag (u16), 0 (u16), length (u32), UTF-8 bytes; see [`Text`].
 //! * **Golden**: count (u32) and that many token ids (u32), then for each cache type (f32, f16, int8) `n_layers + 1` u32:
 //!   the CRC-32 of the last token's residual stream after each layer, and of its logits. Empty when not computed.
+//! * **Chat pieces**: see [`crate::chat`]. Checked when they are used, by [`Image::chat`], and not by [`Image::open`].
+//!
+//! The digest is described at [`crate::digest`].
 
 mod entry;
 mod error;
@@ -38,8 +43,8 @@ mod header;
 
 pub use entry::{ENTRY_BYTES, Entry};
 pub use error::{Damaged, ImageError, Part};
-pub use header::{HEADER_BYTES, Header, SECTIONS, Section};
-pub(crate) use header::{Reader, Writer};
+pub(crate) use header::{ARITHMETIC, Reader, Writer};
+pub use header::{Extras, HEADER_BYTES, Header, SECTIONS, Section};
 use pipsqueak_kernels::{
     Format, LayoutError, Matrix,
     arena::{Line, cast},
@@ -184,6 +189,21 @@ impl<'a> Image<'a> {
         self.vocab_bytes
     }
 
+    /// The model's digest, where the packer has stored it; [`crate::digest::of`] computes it.
+    pub fn digest(&self) -> Option<u32> {
+        Some(Extras::read(self.bytes).digest).filter(|digest| *digest != 0)
+    }
+
+    /// All bytes.
+    pub(crate) const fn bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// The header's bytes of the shape.
+    pub(crate) fn shape_bytes(&self) -> &'a [u8] {
+        self.bytes.get(header::SHAPE).unwrap_or(&[])
+    }
+
     /// A text, if the image carries it.
     pub fn text(&self, text: Text) -> Option<&'a str> {
         let bytes = records(self.text).find_map(|(tag, bytes)| (tag == text as u16).then_some(bytes));
@@ -249,7 +269,7 @@ impl<'a> Image<'a> {
         Ok(self.tensors_intact()?)
     }
 
-    /// Compares everything with its CRC-32: header, sections, tensors. [`Self::open`] has done so with the first two, but
+    /// Compares everything with its CRC-32: header, sections, tensors; [`Self::chat`] does so with its own section. [`Self::open`] has done so with the first two, but
     /// not [`crate::compile_time::image`], which looks at the model before it is in a chip's flash.
     pub fn intact(&self) -> Result<(), Damaged> {
         let (header, stored) = self.bytes.split_at_checked(HEADER_BYTES - 4).unwrap_or_default();
@@ -362,7 +382,7 @@ fn compare(part: Part, bytes: &[u8], expected: u32) -> Result<(), Damaged> {
 }
 
 /// Little-endian words in place, whose section starts on a line; nothing where it does not.
-fn words(bytes: &[[u8; 4]]) -> &[u32] {
+pub(crate) fn words(bytes: &[[u8; 4]]) -> &[u32] {
     cast(bytes.as_flattened()).unwrap_or(&[])
 }
 
@@ -397,7 +417,7 @@ const fn record(bytes: &[u8]) -> Option<(u16, &[u8], &[u8])> {
     }
 }
 
-const fn range(bytes: &[u8], offset: u64, len: u64) -> Option<&[u8]> {
+pub(crate) const fn range(bytes: &[u8], offset: u64, len: u64) -> Option<&[u8]> {
     let file = bytes.len() as u64;
     if offset > file || len > file - offset {
         return None;

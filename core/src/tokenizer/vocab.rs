@@ -118,6 +118,16 @@ impl<'a> Vocab<'a> {
         super::check::open(section)
     }
 
+    /// The same vocabulary for a text that goes on from other tokens: SentencePiece puts no space before it, nor before what
+    /// follows a special token.
+    #[must_use]
+    pub const fn continuing(mut self) -> Self {
+        if let VocabModel::SentencePiece { add_space_prefix } = &mut self.model {
+            *add_space_prefix = false;
+        }
+        self
+    }
+
     /// The algorithm.
     pub const fn model(&self) -> VocabModel {
         self.model

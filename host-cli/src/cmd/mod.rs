@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 mod bench;
+mod chat;
 pub mod corpus;
 mod digits;
 mod eval;
@@ -36,6 +37,7 @@ pub fn dispatch(cli: Cli) -> Result<(), Failure> {
 fn dispatch_command(command: Command) -> Result<(), Failure> {
     match command {
         Command::Run(args) => run::run(&args),
+        Command::Chat(args) => chat::run(&args),
         Command::Pack(args) => pack::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokenize(args) => tokenize::run(&args),

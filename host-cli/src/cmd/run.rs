@@ -2,18 +2,20 @@
 
 use std::time::Instant;
 
-use pipsqueak::{Sampler, Sampling, SessionError, Vocab, tokenizer::Decoder};
+use pipsqueak::{Sampler, Sampling, Session, SessionError, Vocab};
 use serde::Serialize;
 
 use super::print;
 use crate::{
     args::{RunArgs, SamplingArgs},
-    boxed,
+    boxed, digest,
     drafted::Drafts,
     engine,
     failure::Failure,
     memory,
     pool::with_team,
+    state::{self, StateFile},
+    stream::Stream,
 };
 
 impl From<&SamplingArgs> for Sampling {
@@ -32,6 +34,8 @@ impl From<&SamplingArgs> for Sampling {
 #[derive(Serialize)]
 struct Report<'a> {
     prompt: &'a str,
+    /// Tokens that --load had in the cache.
+    loaded_tokens: usize,
     text: String,
     prompt_tokens: &'a [u32],
     tokens: Vec<u32>,
@@ -57,44 +61,47 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
         image.verify().map_err(|error| Failure::new(format_args!("{}: {error}", model.path().display())))?;
     }
     let vocab = engine::vocab(&image, model.vocab_left_out())?;
-    let prompt = args.prompt.as_deref().unwrap_or(if args.model.model.is_none() { boxed::PROMPT } else { "" });
-    let mut ids = engine::encode(&vocab, prompt, vocab.add_bos(), true)?;
-    if ids.is_empty() {
-        // An empty prompt still needs a token to start from.
-        ids.extend(vocab.bos().or(vocab.eos()));
-    }
-    if ids.is_empty() {
-        return Err(Failure::usage("the prompt is empty and the model has no BOS token: give a text with -p"));
-    }
+    let loaded = args.load.as_deref().map(StateFile::open).transpose()?;
+    let before = loaded.as_ref().map_or(0, |file| file.header.tokens);
+    let ids = prompt(args, &vocab, before)?;
+    let length = before + ids.len();
     // llama2.c counts steps, the first of which feeds BOS and the last of which feeds nothing new.
     let steps = model.counts_steps();
-    let wanted = if steps { (args.n as usize).saturating_sub(ids.len() - 1) } else { args.n as usize };
+    let wanted = if steps { (args.n as usize).saturating_sub(length - 1) } else { args.n as usize };
     let threads = engine::threads(args.engine.threads, &image);
     let draft = args.draft as usize;
-    let plan = engine::plan(&args.engine, &image, ids.len() + wanted.saturating_sub(1), 1 + draft, threads)?;
-    if ids.len() > plan.options.context {
+    let plan = engine::plan(&args.engine, &image, length + wanted.saturating_sub(1), 1 + draft, threads)?;
+    if length > plan.options.context {
         return Err(Failure::new(format_args!(
-            "the prompt has {} tokens and the context {}: shorten it{}",
-            ids.len(),
+            "the prompt has {length} tokens and the context {}: shorten it{}",
             plan.options.context,
             if args.engine.ctx.is_some() { " or raise --ctx" } else { "" }
         )));
     }
+    let digest = if loaded.is_some() || args.save.is_some() { digest::of(&image, threads) } else { 0 };
     let mut arenas = engine::Arenas::new(&plan)?;
     with_team(threads, |team| {
         let mut session = arenas.session(&image, kernels, team, &plan)?;
         let mut sampler = Sampler::new(Sampling::from(&args.sampling));
-        let mut stream = Stream::new(vocab, args.json);
-        for id in &ids {
-            sampler.accept(*id);
-            stream.push(*id)?;
+        let mut printed = Printed::new(vocab, args);
+        // What was loaded, the prompt, and what follows it.
+        let mut all = match loaded {
+            Some(file) => file.restore(&mut session, digest)?.0,
+            None => Vec::new(),
+        };
+        for id in &all {
+            printed.skip(*id)?;
         }
+        let loaded_tokens = session.position();
+        for id in &ids {
+            printed.pass(*id)?;
+        }
+        all.extend(&ids);
+        all.iter().for_each(|id| sampler.accept(*id));
         let start = Instant::now();
-        session.prefill(&ids)?;
+        let fed = feed(&mut session, &all)?;
         let prefilled = start.elapsed().as_secs_f64();
         let start = Instant::now();
-        // The prompt, and what follows it.
-        let mut all = ids.clone();
         let mut drafts = Drafts::new(plan.options.logits - 1);
         let mut stopped = "length";
         let mut next = vec![];
@@ -108,10 +115,14 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
                     break 'text;
                 }
                 all.push(id);
-                stream.push(id)?;
+                if printed.push(id)? {
+                    stopped = "stop_text";
+                    all.truncate(length + printed.stream.kept());
+                    break 'text;
+                }
             }
             sampler.accept(last);
-            let left = wanted - (all.len() - ids.len());
+            let left = wanted - (all.len() - length);
             if left == 0 {
                 break;
             }
@@ -124,19 +135,24 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
                 Err(error) => return Err(error.into()),
             }
         }
-        let tokens = all.split_off(ids.len());
         let decoded = start.elapsed().as_secs_f64();
-        let text = stream.finish()?;
+        let text = printed.finish()?;
+        if let Some(path) = &args.save {
+            session.truncate(all.len());
+            state::save(path, &session, digest, &all, &[])?;
+        }
+        let tokens = all.split_off(length);
         let rate = |tokens: usize, seconds: f64| if seconds > 0.0 { tokens as f64 / seconds } else { 0.0 };
         let resident = memory::resident();
         let report = Report {
-            prompt,
+            prompt: args.prompt_text(),
+            loaded_tokens,
             text,
             prompt_tokens: &ids,
             stopped,
             kernels: kernels.name(),
             threads,
-            prefill_tokens_per_s: rate(ids.len(), prefilled),
+            prefill_tokens_per_s: rate(fed, prefilled),
             // The first new token came with the prefill.
             decode_tokens_per_s: rate(tokens.len().saturating_sub(1), decoded),
             drafts_verified: drafts.verified,
@@ -160,8 +176,9 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
                 (_, 0) => String::new(),
                 (accepted, verified) => format!(" ({accepted} of {verified} drafts accepted)"),
             };
+            let loaded = if loaded_tokens > 0 { format!("{loaded_tokens} tokens loaded; ") } else { String::new() };
             eprintln!(
-                "[{} prompt tokens, {:.1}/s; {} new tokens, {:.1}/s{drafted}; {}, {} thread{}]",
+                "[{loaded}{} prompt tokens, {:.1}/s; {} new tokens, {:.1}/s{drafted}; {}, {} thread{}]",
                 ids.len(),
                 report.prefill_tokens_per_s,
                 report.tokens.len(),
@@ -181,35 +198,83 @@ pub(super) fn run(args: &RunArgs) -> Result<(), Failure> {
     })
 }
 
-/// Text on its way to stdout, whole characters at a time.
-struct Stream<'a> {
-    decoder: Decoder<'a>,
+impl RunArgs {
+    /// The prompt; that of the main job where no model, no session and no prompt is named.
+    fn prompt_text(&self) -> &str {
+        let main_job = self.model.model.is_none() && self.load.is_none();
+        self.prompt.as_deref().unwrap_or(if main_job { boxed::PROMPT } else { "" })
+    }
+}
+
+/// The prompt's tokens, which follow `before` others. There is at least one in all.
+fn prompt(args: &RunArgs, vocab: &Vocab<'_>, before: usize) -> Result<Vec<u32>, Failure> {
+    let text = args.prompt_text();
+    if before > 0 {
+        return engine::encode_continuing(vocab, text, true);
+    }
+    let mut ids = engine::encode(vocab, text, vocab.add_bos(), true)?;
+    if ids.is_empty() {
+        // An empty prompt still needs a token to start from.
+        ids.extend(vocab.bos().or(vocab.eos()));
+    }
+    if ids.is_empty() {
+        return Err(Failure::usage("the prompt is empty and the model has no BOS token: give a text with -p"));
+    }
+    Ok(ids)
+}
+
+/// Feeds what the session has not got of a text; returns how many tokens that were. Afterwards there are logits.
+fn feed(session: &mut Session<'_>, all: &[u32]) -> Result<usize, Failure> {
+    // The logits are not part of a saved session: its last token gives them again.
+    session.truncate(all.len().saturating_sub(1));
+    let new = all.get(session.position()..).unwrap_or_default();
+    session.prefill(new)?;
+    Ok(new.len())
+}
+
+/// Text on its way to stdout.
+struct Printed<'a> {
+    stream: Stream<'a>,
     quiet: bool,
     text: String,
 }
 
-impl<'a> Stream<'a> {
-    fn new(vocab: Vocab<'a>, quiet: bool) -> Self {
-        Self { decoder: Decoder::new(vocab, false), quiet, text: String::new() }
+impl<'a> Printed<'a> {
+    fn new(vocab: Vocab<'a>, args: &'a RunArgs) -> Self {
+        Self { stream: Stream::new(vocab, &args.stop), quiet: args.json, text: String::new() }
     }
 
-    fn push(&mut self, id: u32) -> Result<(), Failure> {
+    /// A token before the text.
+    fn skip(&mut self, id: u32) -> Result<(), Failure> {
+        self.stream.pass(id, &mut String::new()).map_err(Failure::new)
+    }
+
+    /// A token of the prompt.
+    fn pass(&mut self, id: u32) -> Result<(), Failure> {
         let start = self.text.len();
-        self.decoder.push(id, |piece| self.text.push_str(piece)).map_err(Failure::new)?;
+        self.stream.pass(id, &mut self.text).map_err(Failure::new)?;
         self.show(start)
+    }
+
+    /// A token of the continuation; returns whether a stop string ends the text.
+    fn push(&mut self, id: u32) -> Result<bool, Failure> {
+        let start = self.text.len();
+        let stopped = self.stream.push(id, &mut self.text).map_err(Failure::new)?;
+        self.show(start)?;
+        Ok(stopped)
     }
 
     fn show(&self, start: usize) -> Result<(), Failure> {
         if self.quiet { Ok(()) } else { print(&self.text[start..]) }
     }
 
-    fn finish(mut self) -> Result<String, Failure> {
+    fn finish(&mut self) -> Result<String, Failure> {
         let start = self.text.len();
-        self.decoder.flush(|piece| self.text.push_str(piece));
+        self.stream.finish(&mut self.text);
         self.show(start)?;
         if !self.quiet {
             print("\n")?;
         }
-        Ok(self.text)
+        Ok(std::mem::take(&mut self.text))
     }
 }

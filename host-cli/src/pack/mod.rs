@@ -25,7 +25,7 @@ pub(crate) use parts::put_text;
 pub use parts::{ModelParts, PartData, PartTensor, plain_rope_turns};
 use pipsqueak::{
     Config, ConfigError, Image, ImageError,
-    image::{ENTRY_BYTES, Entry, HEADER_BYTES, Header, Part, Section},
+    image::{ENTRY_BYTES, Entry, Extras, HEADER_BYTES, Header, Part, Section},
     kernels::{
         Format, Kernels, Panel,
         arena::{Line, bytes_of, bytes_of_mut},
@@ -35,7 +35,7 @@ use pipsqueak::{
 };
 pub use recipe::{Recipe, Step, panels};
 
-use crate::{import::ImportError, pages::Lines, vocab::VocabBuildError};
+use crate::{digest, import::ImportError, pages::Lines, vocab::VocabBuildError};
 use loss::Loss;
 
 /// Why a model could not be packed.
@@ -125,7 +125,7 @@ pub struct PackOptions<'a> {
     pub panel: &'a (dyn Fn(Format) -> Panel + Sync),
     /// How much each input column matters, where measured.
     pub importance: Option<&'a Importance>,
-    /// Compute the golden vector with this kernel set.
+    /// Compute the golden vector with this kernel set, and the digest.
     pub golden: Option<&'a dyn Kernels>,
     /// Threads.
     pub threads: usize,
@@ -156,6 +156,7 @@ pub struct Packed {
     lines: Lines,
     len: usize,
     converted: Vec<Converted>,
+    chat_left_out: Option<String>,
 }
 
 impl Packed {
@@ -167,6 +168,11 @@ impl Packed {
     /// What became of tensors whose encoding is none of ours.
     pub fn converted(&self) -> &[Converted] {
         &self.converted
+    }
+
+    /// Why a template engine is needed to chat with it, where [`Recipe`] could not split its template into pieces.
+    pub fn chat_left_out(&self) -> Option<&str> {
+        self.chat_left_out.as_deref()
     }
 }
 
@@ -191,6 +197,7 @@ pub fn pack(parts: &ModelParts<'_>, options: &PackOptions<'_>) -> Result<Packed,
         parts.vocab.len(),
         parts.text.len(),
         golden_words * 4,
+        parts.chat.len(),
     ];
     let mut at = HEADER_BYTES;
     let mut place = |len: usize| -> Option<usize> {
@@ -220,7 +227,7 @@ pub fn pack(parts: &ModelParts<'_>, options: &PackOptions<'_>) -> Result<Packed,
     }
     let len = place(0).ok_or(PackError::TooLarge)?;
     let lines = Lines::zeroed(Line::count(len)).map_err(|_| PackError::OutOfMemory { bytes: len })?;
-    let mut packed = Packed { lines, len, converted: Vec::new() };
+    let mut packed = Packed { lines, len, converted: Vec::new(), chat_left_out: None };
     let bytes = bytes_of_mut(&mut packed.lines);
     packed.converted = fill_tensors(parts, options, &mut places, bytes)?;
     let bytes = bytes_of_mut(&mut packed.lines);
@@ -230,32 +237,38 @@ pub fn pack(parts: &ModelParts<'_>, options: &PackOptions<'_>) -> Result<Packed,
         None => parts.golden.iter().flat_map(|word| word.to_le_bytes()).collect(),
     };
     let directory: Vec<u8> = places.iter().flat_map(|place| place.entry.to_bytes()).collect();
-    let contents: [&[u8]; 5] = [&directory, &rope, &parts.vocab, &parts.text, &golden_bytes];
+    let contents: [&[u8]; 6] = [&directory, &rope, &parts.vocab, &parts.text, &golden_bytes, &parts.chat];
+    let kept = parts.tensors.iter().zip(&places).all(|(tensor, place)| tensor.data.format() == place.entry.format);
+    let mut extras = Extras { chat: Section::default(), digest: if kept { parts.digest } else { 0 } };
     let mut header = Header {
         file_len: len as u64,
         n_tensors: places.len() as u32,
         config: parts.config,
         sections: [Section::default(); 5],
     };
-    for ((section, start), content) in header.sections.iter_mut().zip(&starts).zip(contents) {
+    for ((section, start), content) in header.sections.iter_mut().chain([&mut extras.chat]).zip(&starts).zip(contents) {
         bytes[*start..][..content.len()].copy_from_slice(content);
         *section = Section { offset: *start as u64, len: content.len() as u64, crc: crc32fast::hash(content) };
+    }
+    if parts.chat.is_empty() {
+        extras.chat = Section::default();
     }
     if options.golden.is_some() {
         // First without a golden vector, to run the model; then with it.
         let section = std::mem::take(&mut header.sections[4]);
         header.sections[4] = Section { len: 0, crc: crc32fast::hash(&[]), ..section };
     }
-    bytes[..HEADER_BYTES].copy_from_slice(&header.to_bytes());
+    bytes[..HEADER_BYTES].copy_from_slice(&header.to_bytes_with(&extras));
     if let Some(kernels) = options.golden {
         let image = Image::open(packed.bytes()).map_err(PackError::Image)?;
         let words = golden::compute(&image, kernels, options.threads).map_err(PackError::Golden)?;
         let content: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        extras.digest = digest::compute(&image, options.threads);
         let bytes = bytes_of_mut(&mut packed.lines);
         bytes[starts[4]..][..content.len()].copy_from_slice(&content);
         header.sections[4] =
             Section { offset: starts[4] as u64, len: content.len() as u64, crc: crc32fast::hash(&content) };
-        bytes[..HEADER_BYTES].copy_from_slice(&header.to_bytes());
+        bytes[..HEADER_BYTES].copy_from_slice(&header.to_bytes_with(&extras));
     }
     Image::open(packed.bytes()).map_err(PackError::Image)?;
     Ok(packed)

@@ -1,7 +1,7 @@
 //! What goes into an image, from a foreign file or from another image.
 
 use pipsqueak::{
-    Config, Image, KvType,
+    Config, Image, KvType, Vocab,
     image::{Entry, Text},
     kernels::{Format, Matrix},
     tensor::TensorKind,
@@ -9,6 +9,7 @@ use pipsqueak::{
 
 use super::PackError;
 use crate::{
+    chat::{self, PiecesError},
     source::{Encoding, RopeScaling, Source, SourceTensor},
     vocab,
 };
@@ -95,6 +96,10 @@ pub struct ModelParts<'a> {
     pub text: Vec<u8>,
     /// A golden vector that stays valid; empty for none.
     pub golden: Vec<u32>,
+    /// The chat pieces; empty for none.
+    pub chat: Vec<u8>,
+    /// The digest, which stays valid while formats do; 0 for none.
+    pub digest: u32,
     /// Why there is no vocabulary, where that has a reason.
     pub vocab_left_out: Option<String>,
     /// All tensors, in directory order.
@@ -133,8 +138,24 @@ impl<'a> ModelParts<'a> {
             text,
             vocab_left_out: source.vocab_left_out.clone(),
             golden: Vec::new(),
+            chat: Vec::new(),
+            digest: 0,
             tensors,
         })
+    }
+
+    /// Makes the chat pieces of the chat template, where there is one with a vocabulary and there are no pieces yet. Without
+    /// them a host still reads the template, a chip cannot.
+    pub fn split_chat(&mut self) -> Result<(), PiecesError> {
+        let template = records(&self.text).find(|(tag, _)| *tag == Text::ChatTemplate as u32).map(|(_, text)| text);
+        let (Some(template), true) = (template, self.chat.is_empty()) else { return Ok(()) };
+        if self.vocab.is_empty() {
+            return Ok(());
+        }
+        // What `vocab::build` has made, or an image was opened with.
+        let vocab = Vocab::new(&self.vocab).map_err(|_| PiecesError::Tokens)?;
+        self.chat = chat::section(template, &vocab)?;
+        Ok(())
     }
 
     /// The parts of an image; its golden vector holds as long as formats are kept.
@@ -164,6 +185,8 @@ impl<'a> ModelParts<'a> {
             text,
             vocab_left_out: None,
             golden,
+            chat: image.chat_bytes().to_vec(),
+            digest: image.digest().unwrap_or_default(),
             tensors,
         }
     }
@@ -176,6 +199,17 @@ pub(crate) fn put_text(out: &mut Vec<u8>, tag: Text, content: &str) {
     out.extend((tag as u16 as u32).to_le_bytes());
     out.extend((content.len() as u32).to_le_bytes());
     out.extend(content.as_bytes());
+}
+
+/// The records of a text section: tag and text.
+fn records(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &str)> {
+    std::iter::from_fn(move || {
+        let (head, rest) = bytes.split_first_chunk::<8>()?;
+        let number = |at: usize| u32::from_le_bytes(std::array::from_fn(|i| head[at + i]));
+        let (text, rest) = rest.split_at_checked(number(4) as usize)?;
+        bytes = rest;
+        Some((number(0), std::str::from_utf8(text).ok()?))
+    })
 }
 
 /// RoPE's frequencies as turns a position times 2^32, scaling included, computed in `f64`.

@@ -8,7 +8,15 @@ use pipsqueak::{
 };
 
 use super::{Importance, PIECE_TOKENS, PackOptions, Packed, Quant, measure, own_text, pack};
-use crate::{boards, engine, failure::Failure, input::Input, model::Model, pool::default_threads};
+use crate::{
+    boards,
+    chat::{PiecesError, TemplateError},
+    engine,
+    failure::Failure,
+    input::Input,
+    model::Model,
+    pool::default_threads,
+};
 
 /// Tokens of the calibration text that are used: more changes little and takes long.
 const CALIBRATION_TOKENS: usize = 16_384;
@@ -91,7 +99,13 @@ impl<'a> Recipe<'a> {
         let threads = self.threads.unwrap_or_else(|| default_threads(u64::MAX));
         let kernels = select::best();
         let input = Input::open(model)?;
-        let parts = input.parts(self.tokenizer)?;
+        let mut parts = input.parts(self.tokenizer)?;
+        let chat_left_out = match parts.split_chat() {
+            Err(error @ PiecesError::Template(TemplateError::Runaway { .. })) => {
+                return Err(Failure::new(format_args!("{}: {error}", input.path().display())));
+            }
+            split => split.err().map(|error| error.to_string()),
+        };
         let rounds = matches!(self.quant, Quant::To(Format::Q4 | Format::Q4M));
         let head = self.head.unwrap_or(if rounds { Quant::To(Format::Q8) } else { self.quant });
         let importance = if rounds || self.calibration.is_some() {
@@ -111,7 +125,9 @@ impl<'a> Recipe<'a> {
             progress: &|done, total| progress(Step::Packing, done, total),
             spent: &|bytes| input.let_go(bytes),
         };
-        pack(&parts, &options).map_err(|error| Failure::new(format_args!("{}: {error}", input.path().display())))
+        let packed = pack(&parts, &options)
+            .map_err(|error| Failure::new(format_args!("{}: {error}", input.path().display())))?;
+        Ok(Packed { chat_left_out, ..packed })
     }
 }
 

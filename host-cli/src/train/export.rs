@@ -130,6 +130,8 @@ pub fn export(
         vocab: labels.vocab.clone(),
         text,
         golden: Vec::new(),
+        chat: Vec::new(),
+        digest: 0,
         vocab_left_out: None,
         tensors,
     };

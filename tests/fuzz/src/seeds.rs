@@ -3,16 +3,18 @@
 use std::{fs, path::Path};
 
 use pipsqueak::{
+    Image, KvType, Plan, PlanOptions, Vocab,
     config::Config,
-    kernels::{Format, Panel},
+    digest,
+    kernels::{Format, Panel, select, team::Team},
 };
 use pipsqueak_cli::{
-    digits,
+    chat, digits,
     source::Encoding,
     vocab::{self, PreTokenizer, VocabModel, VocabSource},
 };
 use pipsqueak_tests::{
-    engine::TinyFile,
+    engine::{Arenas, TinyFile},
     llama2c_writer::tokenizer_bin,
     small_vocab,
     tiny_model::{self, TinyModel, tiny_config},
@@ -90,5 +92,37 @@ fn main() -> std::io::Result<()> {
         let file = vocab::build(&source).expect("a section");
         write("tokenizer", &format!("bpe-{pre:?}"), &[&[text.len() as u8, 0], &file[..], text].concat())?;
     }
+    for kv in KvType::ALL {
+        write("state", kv.name(), &a_state(kv))?;
+    }
+    let templates = small_vocab::TEMPLATES.iter().map(|(_, source)| *source).chain([small_vocab::UNEVEN]);
+    for (index, source) in templates.enumerate() {
+        for choice in [0, 1] {
+            write("template", &format!("{index}-{choice}"), &[&[choice], source.as_bytes()].concat())?;
+        }
+        let section = vocab::build(&small_vocab::chat(small_vocab::sentencepiece())).expect("a section");
+        let vocabulary = Vocab::new(&section).expect("a vocabulary");
+        if let Ok(pieces) = chat::section(source, &vocabulary) {
+            write("chat", &index.to_string(), &pieces)?;
+        }
+    }
     Ok(())
+}
+
+/// A session of a few tokens, one of them not fed, and a note.
+fn a_state(kv: KvType) -> Vec<u8> {
+    let packed = pipsqueak_fuzz::state_model().pack(Format::Q8, Panel::R4);
+    let image = Image::open(packed.bytes()).expect("an image");
+    let plan = Plan::new(image.config(), PlanOptions { kv, ..PlanOptions::small(8) });
+    let mut arenas = Arenas::new(&plan);
+    let team = Team::alone();
+    let mut session = arenas.session(&image, select::best(), &team, &plan);
+    session.fill(&[1, 2, 3, 4, 5]).expect("five tokens");
+    let mut bytes = Vec::new();
+    let mut sink = |piece: &[u8]| {
+        bytes.extend(piece);
+        Ok(())
+    };
+    session.save(digest::of(&image), &[1, 2, 3, 4, 5, 6], b"note", &mut sink).expect("a state");
+    bytes
 }

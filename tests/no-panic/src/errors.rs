@@ -3,10 +3,12 @@
 use core::fmt::Write;
 
 use pipsqueak::{
-    Classifier, Image, Vocab,
+    Classifier, Image, KvType, Vocab,
+    chat::ChatError,
     classifier::ClassifyError,
     kernels::{ArenaTooSmall, LayoutError, NotFinite},
     session::SessionError,
+    state::StateError,
     tokenizer::{DecodeError, EncodeError},
 };
 
@@ -63,6 +65,36 @@ pub fn run(text: &mut [u8], words: &[u32], choices: &mut Choices) {
         _ => ClassifyError::NotFinite,
     };
     let _ = write!(out, "{classify}");
+    let state = match next() {
+        0 => StateError::Magic { got: id.to_le_bytes() },
+        1 => StateError::Version { got: id as u16 },
+        2 => StateError::Arithmetic { got: id as u16 },
+        3 => StateError::Truncated { need: next() as u64, got: next() as u64 },
+        4 => StateError::Checksum { expected: id, got: next() as u32 },
+        5 => StateError::Header { field: "x", got: next() as u64 },
+        6 => StateError::Model { need: id, got: next() as u32 },
+        7 => StateError::Cache { need: KvType::I8, got: KvType::F32 },
+        8 => StateError::Context { context: next(), need: next() },
+        9 => StateError::Length { need: next() as u64, got: next() as u64 },
+        10 => StateError::Tokens { need: next(), got: next() },
+        11 => StateError::Token { id, vocab_size: id },
+        12 => StateError::TooLarge { got: next() },
+        13 => StateError::Busy,
+        _ => StateError::Stopped,
+    };
+    let _ = write!(out, "{state}");
+    let chat = match next() {
+        0 => ChatError::Range { offset: next() as u64, len: next() as u64, file: next() as u64 },
+        1 => ChatError::Checksum { expected: id, got: next() as u32 },
+        2 => ChatError::Length { need: next() as u64, got: next() as u64 },
+        3 => ChatError::Flags { got: id },
+        4 => ChatError::NotText { at: (next() as u64, next() as u64) },
+        5 => ChatError::Token { id, vocab_size: id },
+        6 => ChatError::TextRoom { need: next(), got: next() },
+        7 => ChatError::Encode(EncodeError::NoBos),
+        _ => ChatError::NoSystem,
+    };
+    let _ = write!(out, "{chat}");
     let _ = match next() {
         0 => write!(out, "{NotFinite}"),
         1 => write!(out, "{}", LayoutError::Size { need: next(), got: next() }),

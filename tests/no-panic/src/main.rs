@@ -85,7 +85,7 @@ pub unsafe extern "C" fn _start(inputs: &Inputs) {
     let mut choices = Choices(unsafe { inputs.choices.take() });
     // One after the other, so that each has the lengths it gets from elsewhere.
     match choices.next() {
-        0 => model::run(image, scratch, kv, words, &mut choices),
+        0 => model::run(image, text, scratch, kv, words, &mut choices),
         1 => words::run(image, text, words, &mut choices),
         2 => arithmetic::vectors(floats, words, halves, codes, &mut choices),
         3 => arithmetic::matrices(image, floats, codes, &mut choices),

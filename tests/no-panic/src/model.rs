@@ -4,17 +4,27 @@ use core::hint::black_box;
 
 use pipsqueak::{
     Image, KvType, Plan, PlanOptions, Sampler, Sampling, Session, Want,
+    chat::{Room, Turn},
+    digest,
     draft::{BatchCost, Drafter, Guess},
-    image::{Entry, Header, Text},
+    image::{Entry, Extras, Header, Text},
     kernels::{Kernels, Scalar, arena::Line, select, team::Team},
     session::Progress,
+    state::Stopped,
     tensor::TensorKind,
 };
 
 use crate::Choices;
 
 /// Everything about one image.
-pub fn run(bytes: &[u8], scratch: &mut [Line], kv: &mut [Line], tokens: &[u32], choices: &mut Choices) {
+pub fn run(
+    bytes: &[u8],
+    text: &mut [u8],
+    scratch: &mut [Line],
+    kv: &mut [Line],
+    tokens: &mut [u32],
+    choices: &mut Choices,
+) {
     black_box(Header::parse(bytes).map(|header| header.to_bytes()).is_ok());
     match Image::open(bytes) {
         Err(error) => {
@@ -22,14 +32,17 @@ pub fn run(bytes: &[u8], scratch: &mut [Line], kv: &mut [Line], tokens: &[u32], 
         }
         Ok(image) => {
             look(&image, choices);
+            talk(&image, tokens, text, choices);
+            let mut page = Page { bytes: text, at: 0 };
+            let page = &mut page;
             // The set named statically, as on a board, and one chosen while running.
             let alone = Team::alone();
             match choices.next() {
-                0 => session(&image, &Scalar, &alone, scratch, kv, tokens, choices),
-                1 => session(&image, black_box(select::best()), &alone, scratch, kv, tokens, choices),
+                0 => session(&image, &Scalar, &alone, scratch, kv, page, tokens, choices),
+                1 => session(&image, black_box(select::best()), &alone, scratch, kv, page, tokens, choices),
                 _ => {
                     let team = Team::new(None);
-                    helped(&team, || session(&image, &Scalar, &team, scratch, kv, tokens, choices));
+                    helped(&team, || session(&image, &Scalar, &team, scratch, kv, page, tokens, choices));
                 }
             }
         }
@@ -56,6 +69,60 @@ fn look(image: &Image<'_>, choices: &mut Choices) {
     let config = image.config();
     black_box((config.parameters(), config.check().is_ok(), config.shape(kind(choices)), config.q_dim()));
     black_box((image.len(), image.is_empty(), image.rope(), image.vocab_bytes()));
+    black_box((image.digest(), digest::of(image), image.chat_bytes()));
+    black_box(
+        Header::parse(image.vocab_bytes())
+            .map(|header| header.to_bytes_with(&Extras::read(image.vocab_bytes())))
+            .is_ok(),
+    );
+}
+
+/// A turn of a conversation, with any texts.
+fn talk(image: &Image<'_>, tokens: &mut [u32], text: &mut [u8], choices: &mut Choices) {
+    let Ok(Some(chat)) = image.chat() else { return };
+    let Some(vocab) = image.vocab() else { return };
+    let (words, room) = text.split_at_mut_checked(choices.next()).unwrap_or_default();
+    let words = core::str::from_utf8(words).unwrap_or_default();
+    let (system, user) = words.split_at_checked(choices.next()).unwrap_or_default();
+    let turn = match choices.next() {
+        0 => Turn::First { system: None, user },
+        1 => Turn::First { system: Some(system), user },
+        _ => Turn::Next { user },
+    };
+    if let Ok(atoms) = chat.atoms(turn) {
+        atoms.for_each(|atom| {
+            black_box(atom);
+        });
+    }
+    let (tokens, scratch) = tokens.split_at_mut_checked(choices.next()).unwrap_or_default();
+    black_box((chat.end(&vocab), chat.encode(&vocab, turn, Room { tokens, text: room, scratch }).is_ok()));
+}
+
+/// Where a state is kept.
+struct Page<'a> {
+    bytes: &'a mut [u8],
+    at: usize,
+}
+
+impl Page<'_> {
+    fn put(&mut self, bytes: &[u8]) -> Result<(), Stopped> {
+        let place = self.bytes.get_mut(self.at..).and_then(|rest| rest.get_mut(..bytes.len())).ok_or(Stopped)?;
+        for (out, byte) in place.iter_mut().zip(bytes) {
+            *out = *byte;
+        }
+        self.at = self.at.saturating_add(bytes.len());
+        Ok(())
+    }
+
+    fn get(&mut self, out: &mut [u8]) -> usize {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        for (out, byte) in out.iter_mut().zip(rest) {
+            *out = *byte;
+        }
+        let count = out.len().min(rest.len());
+        self.at = self.at.saturating_add(count);
+        count
+    }
 }
 
 fn session<K: Kernels + ?Sized>(
@@ -64,7 +131,8 @@ fn session<K: Kernels + ?Sized>(
     team: &Team<'_>,
     scratch: &mut [Line],
     kv: &mut [Line],
-    tokens: &[u32],
+    page: &mut Page<'_>,
+    tokens: &mut [u32],
     choices: &mut Choices,
 ) {
     let options = PlanOptions {
@@ -139,6 +207,15 @@ fn session<K: Kernels + ?Sized>(
                 drafter.learn(&guess, guessed, tokens);
                 drafter.cost().learn(choices.next(), f32::from_bits(choices.next() as u32));
                 guess.worth == 0
+            }
+            12 => {
+                page.at = choices.next();
+                session.save(choices.next() as u32, tokens, &[1, 2], &mut |bytes| page.put(bytes)).is_ok()
+            }
+            13 => {
+                page.at = choices.next();
+                let mut note = [0; 4];
+                session.restore(choices.next() as u32, tokens, &mut note, &mut |out| page.get(out)).is_ok()
             }
             _ => {
                 black_box((session.logits(), session.logits_rows(), session.residual(), session.cursor()));

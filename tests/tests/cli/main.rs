@@ -2,10 +2,12 @@
 
 mod architectures;
 mod cache;
+mod chat;
 mod corpus;
 mod digits;
 mod folders;
 mod program;
+mod state;
 mod tokenize;
 mod toy;
 
