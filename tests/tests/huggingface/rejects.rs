@@ -42,7 +42,7 @@ fn configurations() {
     for (changes, words) in [
         (
             json!({"architectures": ["Qwen3ForCausalLM"]}),
-            "architecture \"Qwen3ForCausalLM\" is not supported; llama is",
+            "architecture \"Qwen3ForCausalLM\" is not supported; llama (",
         ),
         (json!({"architectures": ["A", "B"]}), "architecture \"A, B\""),
         (json!({"architectures": []}), "architectures is missing"),
