@@ -48,12 +48,14 @@ mod shared {
         }
 
         fn take(&self) -> Option<usize> {
+            // Read first: were it read after, an index taken last would be lost to a leader who has found nothing left and shuts.
+            let end = self.end.load(Ordering::Relaxed);
             // Without the look, an empty range's line would wander between those who find it empty.
-            if self.is_empty() {
+            if self.next.load(Ordering::Relaxed) >= end {
                 return None;
             }
-            let index = self.next.fetch_add(1, Ordering::Relaxed);
-            (index < self.end.load(Ordering::Relaxed)).then_some(index)
+            let index = self.next.fetch_add(1, Ordering::AcqRel);
+            (index < end).then_some(index)
         }
     }
 
@@ -423,13 +425,14 @@ mod tests {
                     scope.spawn(move || {
                         while !worker.is_done() {
                             if !worker.work() {
-                                thread::yield_now();
+                                core::hint::spin_loop();
                             }
                         }
                     });
                 }
                 assert_eq!(team.size(), workers + 1);
-                for round in 0..200 {
+                // Short jobs most of all: who takes the last index of a range may still be about to when the leader finds it empty.
+                for round in (0..200).chain((0..300_000).map(|round| round % 7)) {
                     let mut hits = vec![0u32; round * 3];
                     let seen = AtomicUsize::new(0);
                     share(&team, 0, round, Rows::new(&mut hits, 3), |i, row| {

@@ -2,6 +2,7 @@
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
     sync::{
         Barrier,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -23,9 +24,13 @@ use pipsqueak_tests::{
     tiny_model::{TinyModel, tiny_config},
 };
 
-/// The system's allocator, with a count of every thread's allocations. What is freed does not count: a thread of the
-/// session before may do that on its way out.
+/// The system's allocator, with a count of what the threads under test allocate. What is freed does not count.
 struct Counting;
+
+thread_local! {
+    /// Whether this thread is under test: the test runner's own thread keeps books of its own at any time.
+    static COUNTED: Cell<bool> = const { Cell::new(false) };
+}
 
 static WATCHED: AtomicBool = AtomicBool::new(false);
 static CALLS: AtomicUsize = AtomicUsize::new(0);
@@ -33,7 +38,7 @@ static CALLS: AtomicUsize = AtomicUsize::new(0);
 // SAFETY: every call goes to `System` as it came; the counters are plain numbers and allocate nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        if WATCHED.load(Ordering::Relaxed) {
+        if WATCHED.load(Ordering::Relaxed) && COUNTED.get() {
             CALLS.fetch_add(1, Ordering::Relaxed);
         }
         // SAFETY: the caller's promises about `layout` are those that `System` asks for.
@@ -49,7 +54,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Allocations, by any thread, while `work` runs.
+/// Allocations by the threads under test while `work` runs.
 fn calls(work: impl FnOnce()) -> usize {
     CALLS.store(0, Ordering::SeqCst);
     WATCHED.store(true, Ordering::SeqCst);
@@ -128,7 +133,10 @@ fn keeping_and_chatting() {
 /// One test only: another one's allocations would be counted too.
 #[test]
 fn nothing_allocates() {
-    assert_eq!(calls(|| drop(std::hint::black_box(Box::new(1)))), 1, "the count itself");
+    let allocate = || drop(std::hint::black_box(Box::new(1)));
+    assert_eq!(calls(allocate), 0, "a thread that is not under test");
+    COUNTED.set(true);
+    assert_eq!(calls(allocate), 1, "the count itself");
 
     let file = TinyFile::new(TinyModel::random(tiny_config(), 1));
     for format in [Format::F32, Format::Q8, Format::Q4M] {
@@ -142,9 +150,12 @@ fn nothing_allocates() {
                     let mut arenas = Arenas::new(&plan);
                     let mut sampler = Sampler::new(Sampling { repeat_penalty: 1.1, ..Sampling::default() });
                     let mut work = |team: &Team<'_>| {
-                        // A thread allocates while it starts; here all of the team's have.
+                        // Each of the team's threads takes one of these jobs and waits for the others.
                         let started = Barrier::new(threads);
-                        team.run(threads, &|_| _ = started.wait());
+                        team.run(threads, &|_| {
+                            COUNTED.set(true);
+                            started.wait();
+                        });
                         // Opening an image and making a session do not allocate either.
                         let first = calls(|| {
                             let image = Image::open(packed.bytes()).unwrap();

@@ -2,9 +2,7 @@
 
 use core::ffi::{c_char, c_void};
 
-use pipsqueak::{
-    Progress, Sampler, Sampling, Session, SessionError, Want, crc::Crc32, tokenizer::Decoder,
-};
+use pipsqueak::{Progress, Sampler, Sampling, Session, SessionError, Want, crc::Crc32, tokenizer::Decoder};
 
 use crate::{
     PIPSQUEAK_NONE,

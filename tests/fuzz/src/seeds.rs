@@ -66,9 +66,7 @@ fn main() -> std::io::Result<()> {
     }
     let wide = Config { dim: 256, hidden_dim: 256, head_dim: 32, n_heads: 2, rope_dim: 32, ..config };
     let wide = TinyModel::random(wide, 4);
-    for encoding in
-        [Encoding::Q2K, Encoding::Q3K, Encoding::Q4K, Encoding::Q5K, Encoding::Q6K, Encoding::IQ4XS]
-    {
+    for encoding in [Encoding::Q2K, Encoding::Q3K, Encoding::Q4K, Encoding::Q5K, Encoding::Q6K, Encoding::IQ4XS] {
         write("gguf", &format!("{encoding:?}"), &wide.gguf(encoding).bytes())?;
     }
     write("llama2c", "v0", &model.llama2c_v0())?;

@@ -5,8 +5,8 @@ use core::hint::black_box;
 use pipsqueak::{
     Vocab,
     tokenizer::{
-        Decoder, EncodeOptions, Encoder, PreTokenizer, Progress, char_class, is_cased, is_mark, is_punctuation, max_tokens,
-        scratch_len,
+        Decoder, EncodeOptions, Encoder, PreTokenizer, Progress, char_class, is_cased, is_mark, is_punctuation,
+        max_tokens, scratch_len,
     },
 };
 
