@@ -92,7 +92,8 @@ impl TinyFile {
     }
 }
 
-/// The image of any model, with its chat pieces where it has a template that can be split; a golden vector is not computed.
+/// The image of any model, with its chat pieces where it has a template that can be split; a golden vector is not
+/// computed.
 ///
 /// # Panics
 /// When the packer refuses it.

@@ -1,5 +1,5 @@
-//! Answers over a cache that is used again: as many tokens are computed as are new, and the answers are those of a cache that
-//! was empty.
+//! Answers over a cache that is used again: as many tokens are computed as are new, and the answers are those of a
+//! cache that was empty.
 
 use std::cell::Cell;
 
@@ -56,7 +56,7 @@ fn options(kv: KvType, drafts: usize) -> PlanOptions {
     PlanOptions { context: 512, kv, batch: 16, logits: 1 + drafts, threads: 1 }
 }
 
-fn say(talk: &mut Talk<'_, '_>, prompt: &[u32], settings: &Settings<'_>) -> Answer {
+fn say(talk: &mut Talk<'_, '_, '_>, prompt: &[u32], settings: &Settings<'_>) -> Answer {
     let mut shown = String::new();
     let answer = talk.answer(prompt, settings, &|| false, &mut |text| {
         shown += text;
@@ -267,8 +267,8 @@ fn a_kept_conversation_goes_on() {
     std::fs::remove_file(path).unwrap();
 }
 
-/// SmolLM2, three turns with a system text: what the session has read and written is the template's text, token for token,
-/// and the third turn computes only what is new.
+/// SmolLM2, three turns with a system text: what the session has read and written is the template's text, token for
+/// token, and the third turn computes only what is new.
 #[test]
 fn smollm2_talks_as_its_template_says() {
     if data::smollm2().is_none() {
@@ -320,10 +320,10 @@ fn smollm2_talks_as_its_template_says() {
             vocab::encode(&vocab, text, EncodeOptions { add_bos: false, parse_special }).unwrap()
         };
         let (before, behind) = (parts[0], parts[1]);
-        let mut want = encode(before, true);
         // The template's words before the user's are read together with them, and none of those is a special token.
         let words = before.rfind('>').map_or(0, |at| at + 1);
-        want = [encode(&before[..words], true), encode(&format!("{}{}", &before[words..], users[2]), false)].concat();
+        let mut want =
+            [encode(&before[..words], true), encode(&format!("{}{}", &before[words..], users[2]), false)].concat();
         want.extend(encode(behind, true));
         let answered = said.turns[2].answer.len();
         assert_eq!(&talk.history()[..talk.history().len() - answered], want);
@@ -334,7 +334,7 @@ fn smollm2_talks_as_its_template_says() {
     });
 }
 
-/// Keeps clippy's and the reader's eye on what a chip would do: no host code at all.
+/// As a chip does it: no template, no heap for the tokens, no host code.
 #[test]
 fn a_chip_talks_with_the_same_tokens() {
     let packed = tiny(TEMPLATES[1].1);

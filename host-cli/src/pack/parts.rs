@@ -116,8 +116,8 @@ impl<'a> ModelParts<'a> {
         })
     }
 
-    /// Makes the chat pieces of the chat template, where there is one with a vocabulary and there are no pieces yet. Without
-    /// them a host still reads the template, a chip cannot.
+    /// Makes the chat pieces of the chat template, where there is one with a vocabulary and there are no pieces yet.
+    /// Without them a host still reads the template, a chip cannot.
     pub fn split_chat(&mut self) -> Result<(), PiecesError> {
         let template = records(&self.text).find(|(tag, _)| *tag == Text::ChatTemplate as u32).map(|(_, text)| text);
         let (Some(template), true) = (template, self.chat.is_empty()) else { return Ok(()) };

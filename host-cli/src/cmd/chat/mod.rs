@@ -134,7 +134,7 @@ struct Chat<'a, 's, 'm> {
     shape: Shape<'a>,
     threads: usize,
     digest: OnceCell<u32>,
-    talk: Talk<'s, 'm>,
+    talk: Talk<'s, 'm, 'm>,
     conversation: Conversation,
     events: Events,
     interrupts: Interrupts,
