@@ -12,7 +12,7 @@ use pipsqueak::{
 };
 use pipsqueak_cli::{
     pack::{ModelParts, PackOptions, Packed, Quant, pack},
-    source::{Encoding, RopeScaling, Source, SourceTensor},
+    source::{Encoding, RopeScaling, RowOrder, Source, SourceTensor},
 };
 
 use crate::tiny_model::{TinyModel, TinyTensor, encode};
@@ -23,6 +23,8 @@ pub struct TinyFile {
     bytes: Vec<Vec<u8>>,
     /// RoPE's base.
     pub rope_base: f64,
+    /// RoPE's base in layers with a sliding window.
+    pub rope_base_local: f64,
     /// How RoPE is stretched.
     pub rope_scaling: RopeScaling,
     /// The divisors of [`RopeScaling::Factors`].
@@ -38,8 +40,9 @@ impl TinyFile {
     pub fn new(model: TinyModel) -> Self {
         let bytes = model.tensors.iter().map(|tensor| encode(&tensor.values, Encoding::F32)).collect();
         let rope_scaling = RopeScaling::None;
+        let (rope_base, rope_base_local) = (10_000.0, 500.0);
         let (rope_factors, vocab, chat_template) = (Vec::new(), None, None);
-        Self { model, bytes, rope_base: 10_000.0, rope_scaling, rope_factors, vocab, chat_template }
+        Self { model, bytes, rope_base, rope_base_local, rope_scaling, rope_factors, vocab, chat_template }
     }
 
     /// What an importer makes of it.
@@ -48,6 +51,7 @@ impl TinyFile {
         Source {
             config: self.model.config,
             rope_base: self.rope_base,
+            rope_base_local: self.rope_base_local,
             rope_scaling: self.rope_scaling,
             rope_factors: self.rope_factors.clone(),
             tensors: tensors
@@ -57,6 +61,7 @@ impl TinyFile {
                     rows: tensor.rows,
                     cols: tensor.cols,
                     encoding: Encoding::F32,
+                    order: RowOrder::InPlace,
                     data,
                 })
                 .collect(),
@@ -85,10 +90,15 @@ impl TinyFile {
             TinyTensor { values, ..tensor.clone() }
         });
         let model = TinyModel { config: self.model.config, tensors: tensors.collect() };
-        let (rope_factors, vocab) = (self.rope_factors.clone(), self.vocab.clone());
-        let chat_template = self.chat_template.clone();
-        let (rope_base, rope_scaling) = (self.rope_base, self.rope_scaling);
-        Self { rope_base, rope_scaling, rope_factors, vocab, chat_template, ..Self::new(model) }
+        Self {
+            rope_base: self.rope_base,
+            rope_base_local: self.rope_base_local,
+            rope_scaling: self.rope_scaling,
+            rope_factors: self.rope_factors.clone(),
+            vocab: self.vocab.clone(),
+            chat_template: self.chat_template.clone(),
+            ..Self::new(model)
+        }
     }
 }
 

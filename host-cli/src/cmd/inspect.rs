@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use pipsqueak::{
     Image, KvType, Plan, PlanOptions,
+    config::Arch,
     image::Text,
     kernels::{Format, Panel},
     tensor::TensorKind,
@@ -15,25 +16,24 @@ use crate::{
     args::InspectArgs,
     boards, engine,
     failure::Failure,
-    model::{Mapped, is_image},
+    input::Input,
     pack::{PackOptions, macs_per_token, pack},
 };
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     // As it is stored; a foreign file as its canonical image would be.
-    let file = Mapped::model(args.model.model.as_deref())?;
-    let path = file.path().to_path_buf();
+    let input = Input::open(args.model.model.as_deref())?;
+    let path = input.path();
     let tokenizer = args.model.tokenizer.tokenizer.as_deref();
     let packed;
-    let model;
-    let image = if is_image(file.bytes()) && tokenizer.is_none() {
-        model = file;
-        Image::open(model.bytes()).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?
+    let image = if let Some(bytes) = input.image().filter(|_| tokenizer.is_none()) {
+        Image::open(bytes).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?
     } else {
-        let parts = crate::model::parts(&file, tokenizer)?;
+        let parts = input.parts(tokenizer)?;
         let canonical = |_: Format| Panel::R1;
         let options = PackOptions::keep(&canonical, engine::open_threads(None));
         packed = pack(&parts, &options).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
+        packed.converted().iter().for_each(|converted| eprintln!("pipsqueak: {converted}"));
         Image::open(packed.bytes()).map_err(Failure::new)?
     };
     let config = image.config();
@@ -72,9 +72,24 @@ fn describe(image: &Image<'_>, context: usize) -> String {
     );
     let _ = writeln!(
         out,
-        "shape     dim {}, {} layers, {} heads of {} ({} for keys and values), hidden {}, vocabulary {}, context {}",
-        c.dim, c.n_layers, c.n_heads, c.head_dim, c.n_kv_heads, c.hidden_dim, c.vocab_size, c.seq_len
+        "shape     {}, dim {}, {} layers, {} heads of {} ({} for keys and values), hidden {}, vocabulary {}, context {}",
+        c.arch.name(),
+        c.dim,
+        c.n_layers,
+        c.n_heads,
+        c.head_dim,
+        c.n_kv_heads,
+        c.hidden_dim,
+        c.vocab_size,
+        c.seq_len
     );
+    if let Arch::Gemma3 { window, global_every } = c.arch
+        && window > 0
+    {
+        let layers =
+            if global_every > 0 { format!("all layers but one in {global_every}") } else { "all layers".into() };
+        let _ = writeln!(out, "window    {window} positions in {layers}");
+    }
     let _ = writeln!(
         out,
         "size      {} parameters, {} bytes, {} multiply-adds a token",
@@ -126,7 +141,7 @@ fn print_json(image: &Image<'_>, context: usize) -> Result<(), Failure> {
     let value = json!({
         "name": image.text(Text::Name), "licence": image.text(Text::Licence), "origin": image.text(Text::Origin),
         "config": {
-            "dim": c.dim, "hidden_dim": c.hidden_dim, "n_layers": c.n_layers, "n_heads": c.n_heads,
+            "architecture": c.arch.name(), "dim": c.dim, "hidden_dim": c.hidden_dim, "n_layers": c.n_layers, "n_heads": c.n_heads,
             "n_kv_heads": c.n_kv_heads, "head_dim": c.head_dim, "vocab_size": c.vocab_size, "seq_len": c.seq_len,
             "tied_head": c.tied_head,
         },

@@ -24,7 +24,8 @@ pub enum PartData<'a> {
 }
 
 impl PartData<'_> {
-    /// The format of ours that holds the values without loss (llama2.c's q80: but for its scales' rounding to f16).
+    /// The format of ours that holds the values without loss (llama2.c's q80: but for its scales' rounding to f16), or with
+    /// the least where none does: see [`PartData::is_converted`].
     pub fn format(&self) -> Format {
         match self {
             Self::Foreign(tensor) => match tensor.encoding {
@@ -34,9 +35,36 @@ impl PartData<'_> {
                 Encoding::Q8_0 | Encoding::Llama2cQ80 { .. } => Format::Q8,
                 Encoding::Q4_0 => Format::Q4,
                 Encoding::Q4_1 => Format::Q4M,
+                // Codes of four bits with a scale and a minimum per 32 values: only their products are rounded, to f16.
+                Encoding::Q4K => Format::Q4M,
+                // Steps of a 254th of a block's range, under a quarter of a step of the finest of these.
+                Encoding::Q5_0
+                | Encoding::Q5_1
+                | Encoding::IQ4NL
+                | Encoding::IQ4XS
+                | Encoding::Q2K
+                | Encoding::Q3K
+                | Encoding::Q5K
+                | Encoding::Q6K => Format::Q8,
             },
             Self::Image(matrix) => matrix.format(),
         }
+    }
+
+    /// The encoding of a foreign tensor that no format of ours has, so that the packer says what became of it.
+    pub fn is_converted(&self) -> Option<Encoding> {
+        let Self::Foreign(tensor) = self else { return None };
+        let ours = matches!(
+            tensor.encoding,
+            Encoding::F32
+                | Encoding::F16
+                | Encoding::BF16
+                | Encoding::Q8_0
+                | Encoding::Q4_0
+                | Encoding::Q4_1
+                | Encoding::Llama2cQ80 { .. }
+        );
+        (!ours).then_some(tensor.encoding)
     }
 }
 
@@ -60,7 +88,7 @@ pub struct PartTensor<'a> {
 pub struct ModelParts<'a> {
     /// The shape.
     pub config: Config,
-    /// RoPE's turns times 2^32, `[rope_dim / 2]`.
+    /// RoPE's turns times 2^32, `[rope_tables][rope_dim / 2]`.
     pub rope: Vec<u32>,
     /// The vocabulary's section; empty for none.
     pub vocab: Vec<u8>,
@@ -157,7 +185,8 @@ impl<'a> ModelParts<'a> {
             text,
             vocab_left_out: None,
             golden,
-            chat: image.chat_bytes().to_vec(),
+            // Damaged ones are made anew, where the template is there.
+            chat: if image.chat().is_ok() { image.chat_bytes().to_vec() } else { Vec::new() },
             digest: image.digest().unwrap_or_default(),
             tensors,
         }
@@ -189,7 +218,7 @@ fn records(mut bytes: &[u8]) -> impl Iterator<Item = (u32, &str)> {
 /// Sources: Su et al. 2021, arXiv:2104.09864; Llama 3.1's scaling as in its published reference code's formula.
 fn rope_turns(source: &Source<'_>) -> Vec<u32> {
     let dim = source.config.rope_dim;
-    (0..dim / 2)
+    let mut tables: Vec<u32> = (0..dim / 2)
         .map(|i| {
             let frequency = source.rope_base.powf(-2.0 * i as f64 / dim as f64);
             let frequency = match source.rope_scaling {
@@ -205,7 +234,11 @@ fn rope_turns(source: &Source<'_>) -> Vec<u32> {
             };
             turns(frequency)
         })
-        .collect()
+        .collect();
+    if source.config.rope_tables() > 1 {
+        tables.extend(plain_rope_turns(source.rope_base_local, dim));
+    }
+    tables
 }
 
 /// RoPE's turns a position times 2^32, nothing scaled, for heads whose first `dim` elements turn: `[dim / 2]`.

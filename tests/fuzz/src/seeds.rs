@@ -8,12 +8,16 @@ use pipsqueak::{
     digest,
     kernels::{Format, Panel, select, team::Team},
 };
-use pipsqueak_cli::{chat, digits, source::Encoding, vocab};
+use pipsqueak_cli::{
+    chat, digits,
+    source::Encoding,
+    vocab::{self, PreTokenizer, VocabModel, VocabSource},
+};
 use pipsqueak_tests::{
     engine::{Arenas, TinyFile},
     llama2c_writer::tokenizer_bin,
     small_vocab,
-    tiny_model::{TinyModel, tiny_config},
+    tiny_model::{self, TinyModel, tiny_config},
 };
 
 fn main() -> std::io::Result<()> {
@@ -39,11 +43,31 @@ fn main() -> std::io::Result<()> {
         let panel = if format.is_quantised() { Panel::R4 } else { Panel::R1 };
         write("image", format.name(), TinyFile::new(model.clone()).pack(format, panel).bytes())?;
     }
+    for (name, config) in tiny_model::architectures(config, 3) {
+        let model = TinyModel::random(config, 4);
+        write("gguf", name, &model.gguf(Encoding::F32).bytes())?;
+        write("image", name, TinyFile::new(model).pack(Format::Q8, Panel::R4).bytes())?;
+    }
     let mut spoken = TinyFile::new(TinyModel::random(Config { vocab_size: 300, ..config }, 3));
     spoken.vocab = Some(small_vocab::bpe());
     write("image", "vocabulary", spoken.pack(Format::Q4, Panel::R1).bytes())?;
-    for encoding in [Encoding::F32, Encoding::F16, Encoding::BF16, Encoding::Q8_0, Encoding::Q4_0, Encoding::Q4_1] {
+    for encoding in [
+        Encoding::F32,
+        Encoding::F16,
+        Encoding::BF16,
+        Encoding::Q8_0,
+        Encoding::Q4_0,
+        Encoding::Q4_1,
+        Encoding::Q5_0,
+        Encoding::Q5_1,
+        Encoding::IQ4NL,
+    ] {
         write("gguf", &format!("{encoding:?}"), &untied.gguf(encoding).bytes())?;
+    }
+    let wide = Config { dim: 256, hidden_dim: 256, head_dim: 32, n_heads: 2, rope_dim: 32, ..config };
+    let wide = TinyModel::random(wide, 4);
+    for encoding in [Encoding::Q2K, Encoding::Q3K, Encoding::Q4K, Encoding::Q5K, Encoding::Q6K, Encoding::IQ4XS] {
+        write("gguf", &format!("{encoding:?}"), &wide.gguf(encoding).bytes())?;
     }
     write("llama2c", "v0", &model.llama2c_v0())?;
     write("llama2c", "v0-untied", &untied.llama2c_v0())?;
@@ -51,7 +75,7 @@ fn main() -> std::io::Result<()> {
     write("llama2c", "v2", &model.llama2c_v2(32))?;
     write("classifier", "plain", digits::PLAIN)?;
     write("classifier", "hidden", digits::HIDDEN)?;
-    let text = "the cat sat on 12 mats: é 🙂 <s>".as_bytes();
+    let text = "the cat'S sat on 1234 mats:\r\n  é\u{301} 漢字。\u{3000}🙂 <s>".as_bytes();
     let tokens: Vec<(f32, &[u8])> =
         ["<unk>", "<s>", "</s>", "a", "b", " ", "ab", " ab"].iter().map(|text| (-1.0, text.as_bytes())).collect();
     for (name, file, count) in [
@@ -60,6 +84,11 @@ fn main() -> std::io::Result<()> {
         ("llama2c", tokenizer_bin(&tokens), tokens.len() as u8),
     ] {
         write("tokenizer", name, &[&[text.len() as u8, count], &file[..], text].concat())?;
+    }
+    for pre in PreTokenizer::ALL {
+        let source = VocabSource { model: VocabModel::Bpe(pre), ignore_merges: true, ..small_vocab::bpe() };
+        let file = vocab::build(&source).expect("a section");
+        write("tokenizer", &format!("bpe-{pre:?}"), &[&[text.len() as u8, 0], &file[..], text].concat())?;
     }
     for kv in KvType::ALL {
         write("state", kv.name(), &a_state(kv))?;

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::metadata::Metadata;
+use super::{
+    metadata::Metadata,
+    pre_tokenizer::{self, Rules},
+};
 use crate::{
     import::{ImportError, llama2c::byte_token},
-    vocab::{PreTokenizer, Token, TokenKind, VocabModel, VocabSource},
+    vocab::{Token, TokenKind, VocabModel, VocabSource},
 };
 
 /// Which algorithm; without it a file has no vocabulary.
@@ -16,19 +19,24 @@ const SCORES_KEY: &str = "tokenizer.ggml.scores";
 const TYPES_KEY: &str = "tokenizer.ggml.token_type";
 
 /// Control tokens that end a turn or a text whatever the file's keys say.
-const STOP_NAMES: [&[u8]; 5] = [b"<|im_end|>", b"<|eot_id|>", b"<|end|>", b"<end_of_turn>", b"<|endoftext|>"];
+pub(in crate::import) const STOP_NAMES: [&[u8]; 5] =
+    [b"<|im_end|>", b"<|eot_id|>", b"<|end|>", b"<end_of_turn>", b"<|endoftext|>"];
 
 /// Reads the vocabulary; `None` where the file says that it has none.
 ///
 /// `add_eos_token` is not read: a text that is to be continued must not be ended.
 pub(super) fn read(metadata: &Metadata<'_>) -> Result<Option<VocabSource>, ImportError> {
-    let model = match metadata.str(MODEL_KEY)? {
+    let (model, ignore_merges, expects_bos) = match metadata.str(MODEL_KEY)? {
         None if metadata.has(TOKENS_KEY) => return Err(ImportError::MissingKey { key: MODEL_KEY.into() }),
         None | Some("none" | "no_vocab") => return Ok(None),
-        Some("gpt2") => VocabModel::Bpe(pre_tokenizer(metadata)?),
-        Some("llama") => VocabModel::SentencePiece {
-            add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
-        },
+        Some("gpt2") => {
+            let Rules { pre, ignore_merges, add_bos } = pre_tokenizer(metadata)?;
+            (VocabModel::Bpe(pre), ignore_merges, add_bos)
+        }
+        Some("llama") => {
+            let add_space_prefix = metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+            (VocabModel::SentencePiece { add_space_prefix }, false, true)
+        }
         Some(other) => return Err(ImportError::Tokenizer { found: other.into() }),
     };
     let texts = texts(metadata)?;
@@ -63,17 +71,16 @@ pub(super) fn read(metadata: &Metadata<'_>) -> Result<Option<VocabSource>, Impor
     }));
     stops.sort_unstable();
     stops.dedup();
-    let add_bos = metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(sentence_piece);
-    Ok(Some(VocabSource { model, tokens, merges, bos, eos, unknown, stops, add_bos }))
+    let add_bos = metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(expects_bos && bos.is_some());
+    Ok(Some(VocabSource { model, tokens, merges, bos, eos, unknown, stops, add_bos, ignore_merges }))
 }
 
-fn pre_tokenizer(metadata: &Metadata<'_>) -> Result<PreTokenizer, ImportError> {
-    match metadata.str("tokenizer.ggml.pre")? {
-        Some("gpt-2" | "gpt2") => Ok(PreTokenizer::Gpt2),
-        Some("smollm" | "starcoder") => Ok(PreTokenizer::Smollm),
-        Some(other) => Err(ImportError::Tokenizer { found: format!("gpt2 with pre-tokenizer {other:?}") }),
-        None => Err(ImportError::Tokenizer { found: "gpt2 without a pre-tokenizer (tokenizer.ggml.pre)".into() }),
-    }
+fn pre_tokenizer(metadata: &Metadata<'_>) -> Result<Rules, ImportError> {
+    let Some(name) = metadata.str("tokenizer.ggml.pre")? else {
+        return Err(ImportError::Tokenizer { found: "gpt2 without a pre-tokenizer (tokenizer.ggml.pre)".into() });
+    };
+    let unknown = || ImportError::Tokenizer { found: format!("gpt2 with pre-tokenizer {name:?}") };
+    pre_tokenizer::rules(name).ok_or_else(unknown)
 }
 
 /// The tokens as the file spells them.
@@ -145,7 +152,7 @@ fn token_kind(id: u64, code: i128) -> Result<TokenKind, ImportError> {
 }
 
 /// U+2581 becomes the space it stands for; a byte token becomes its byte; names stay as they are.
-fn sentence_piece_bytes(kind: TokenKind, id: u64, text: &[u8]) -> Result<Vec<u8>, ImportError> {
+pub(in crate::import) fn sentence_piece_bytes(kind: TokenKind, id: u64, text: &[u8]) -> Result<Vec<u8>, ImportError> {
     match kind {
         TokenKind::Byte => match byte_token(text) {
             Some(byte) => Ok(vec![byte]),
@@ -171,7 +178,7 @@ fn sentence_piece_bytes(kind: TokenKind, id: u64, text: &[u8]) -> Result<Vec<u8>
 
 /// The byte each of GPT-2's 256 printable characters stands for: printable Latin-1 stands for itself, the 68 other bytes
 /// are, in order, U+0100 onward. Source: Radford et al. 2019, `bytes_to_unicode`.
-fn stand_ins() -> HashMap<char, u8> {
+pub(in crate::import) fn stand_ins() -> HashMap<char, u8> {
     let printable = |byte: u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let others = (0..=255u8).filter(|byte| !printable(*byte));
     let others = ('\u{100}'..).zip(others);
@@ -180,7 +187,7 @@ fn stand_ins() -> HashMap<char, u8> {
 
 /// The bytes of a byte-level token. Names and user-defined tokens are literal text; so is a token with a character that
 /// is no stand-in, which merges can never reach.
-fn bpe_bytes(kind: TokenKind, text: &[u8], stand_ins: &HashMap<char, u8>) -> Vec<u8> {
+pub(in crate::import) fn bpe_bytes(kind: TokenKind, text: &[u8], stand_ins: &HashMap<char, u8>) -> Vec<u8> {
     let literal = matches!(kind, TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown);
     let decoded =
         || -> Option<Vec<u8>> { std::str::from_utf8(text).ok()?.chars().map(|c| stand_ins.get(&c).copied()).collect() };
