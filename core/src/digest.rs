@@ -1,18 +1,19 @@
-//! Which model it is: one number for shape, rotary frequencies and weights, the same for every panel the weights may lie in.
+//! Which model it is: one number for shape, rotary frequencies and weights, the same for every panel the weights may
+//! lie in.
 //!
-//! What a session has in its cache is of use only to the very model that computed it. An image's own checksums cannot say
-//! whether it is that model: they change when a host lays the weights out for other kernels. The digest is the CRC-32 of
-//! the header's bytes 24 to 95 (the shape), of the RoPE section, and for each tensor, in directory order, of its key (u32),
-//! its format (u8) and the CRC-32 of its values (u32) as [`contents`] gives them. Vocabulary, texts and chat pieces do not
-//! count. A result of 0 is stored as 1, as 0 means that no digest was stored.
+//! What a session has in its cache is of use only to the very model that computed it. An image's own checksums cannot
+//! say whether it is that model: they change when a host lays the weights out for other kernels. The digest is the
+//! CRC-32 of the header's bytes 24 to 95 (the shape), of the RoPE section, and for each tensor, in directory order, of
+//! its key (u32), its format (u8) and the CRC-32 of its values (u32) as [`contents`] gives them. Vocabulary, texts and
+//! chat pieces do not count. A result of 0 is stored as 1, as 0 means that no digest was stored.
 
 use crate::{
     crc::Crc32,
     image::{Entry, Image},
 };
 
-/// Hands the values of a tensor to `sink`, row by row, whatever the panel: floats little-endian; of a quantised row each
-/// block's scale and minimum (u16 each) and a byte a code.
+/// Hands the values of a tensor to `sink`, row by row, whatever the panel: floats little-endian; of a quantised row
+/// each block's scale and minimum (u16 each) and a byte a code.
 pub fn contents(image: &Image<'_>, entry: &Entry, sink: &mut dyn FnMut(&[u8])) {
     let Some(matrix) = image.matrix(entry.kind, entry.layer) else { return };
     for row in 0..matrix.rows() {

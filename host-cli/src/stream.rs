@@ -7,7 +7,8 @@ use pipsqueak::{
 
 /// Looks for stop strings in a text that comes in pieces. What may be the beginning of one is held back.
 ///
-/// The first one to be complete ends the text, however the text is cut into pieces; of two that end together, the longer.
+/// The first one to be complete ends the text, however the text is cut into pieces; of two that end together, the
+/// longer.
 #[derive(Clone, Debug)]
 pub struct Stops<'a> {
     texts: &'a [String],
@@ -21,8 +22,8 @@ impl<'a> Stops<'a> {
         Self { texts, held: String::new(), found: false }
     }
 
-    /// Takes a piece and puts what may be shown into `out`; returns whether a stop string is complete. From then on there is
-    /// nothing more.
+    /// Takes a piece and puts what may be shown into `out`; returns whether a stop string is complete. From then on
+    /// there is nothing more.
     pub fn push(&mut self, piece: &str, out: &mut String) -> bool {
         for c in piece.chars() {
             if self.found {

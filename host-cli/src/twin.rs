@@ -122,6 +122,7 @@ impl Twin {
         };
         match Image::open(image) {
             Err(error) => return damaged(&error),
+            Ok(opened) if opened.chat().is_err() => return damaged(&"its chat pieces are not those of their checksum"),
             Ok(opened) if opened.len() != image.len() => return damaged(&"its length is wrong"),
             Ok(opened) if !intact(&opened, threads) => return damaged(&"its weights are not those of their checksums"),
             Ok(_) => {}

@@ -40,8 +40,8 @@ impl TinyFile {
     pub fn new(model: TinyModel) -> Self {
         let bytes = model.tensors.iter().map(|tensor| encode(&tensor.values, Encoding::F32)).collect();
         let rope_scaling = RopeScaling::None;
-        let (rope_factors, vocab, chat_template) = (Vec::new(), None, None);
         let (rope_base, rope_base_local) = (10_000.0, 500.0);
+        let (rope_factors, vocab, chat_template) = (Vec::new(), None, None);
         Self { model, bytes, rope_base, rope_base_local, rope_scaling, rope_factors, vocab, chat_template }
     }
 
@@ -102,7 +102,8 @@ impl TinyFile {
     }
 }
 
-/// The image of any model, with its chat pieces where it has a template that can be split; a golden vector is not computed.
+/// The image of any model, with its chat pieces where it has a template that can be split; a golden vector is not
+/// computed.
 ///
 /// # Panics
 /// When the packer refuses it.

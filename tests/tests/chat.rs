@@ -1,5 +1,5 @@
-//! Chat templates, their pieces and conversations: the tokens are those of the template's whole text, and no text of a user
-//! becomes a special token.
+//! Chat templates, their pieces and conversations: the tokens are those of the template's whole text, and no text of a
+//! user becomes a special token.
 
 use pipsqueak::{
     Image, Vocab,
@@ -49,8 +49,8 @@ fn whole(template: &Template, vocab: &Vocab<'_>, system: Option<&str>) -> Vec<u3
     ids
 }
 
-/// The conversation of the first two turns. The answers' tokens are those that the model would have drawn: in `whole` they
-/// are found behind what came before.
+/// The conversation of the first two turns. The answers' tokens are those that the model would have drawn: in `whole`
+/// they are found behind what came before.
 fn conversation(shape: &Shape<'_>, vocab: &Vocab<'_>, system: Option<&str>, whole: &[u32]) -> Conversation {
     let mut said = Conversation { system: system.map(str::to_string), turns: Vec::new() };
     for (user, answer) in USERS.iter().zip(ANSWERS) {
@@ -94,7 +94,8 @@ fn three_turns_have_the_tokens_of_the_templates_text() {
                 let whole = whole(&template, &vocab, system);
                 for shape in [&shape, &by_template] {
                     if name == "uneven" {
-                        // What the template writes before an answer it takes away later: the tokens are its all the same.
+                        // What the template writes before an answer it takes away later: the tokens are its all the
+                        // same.
                         let mut said = Conversation { system: system.map(str::to_string), turns: Vec::new() };
                         for (user, answer) in USERS.iter().zip(ANSWERS) {
                             let options = EncodeOptions::default();

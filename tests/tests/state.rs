@@ -1,5 +1,5 @@
-//! A session that was saved goes on with the same bits, in any other session of the same model; and what is no such state is
-//! refused.
+//! A session that was saved goes on with the same bits, in any other session of the same model; and what is no such
+//! state is refused.
 
 use pipsqueak::{
     Config, Image, KvType, Plan, PlanOptions, Session, SessionError,

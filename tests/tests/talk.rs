@@ -1,5 +1,5 @@
-//! Answers over a cache that is used again: as many tokens are computed as are new, and the answers are those of a cache that
-//! was empty.
+//! Answers over a cache that is used again: as many tokens are computed as are new, and the answers are those of a
+//! cache that was empty.
 
 use std::cell::Cell;
 
@@ -267,8 +267,8 @@ fn a_kept_conversation_goes_on() {
     std::fs::remove_file(path).unwrap();
 }
 
-/// SmolLM2, three turns with a system text: what the session has read and written is the template's text, token for token,
-/// and the third turn computes only what is new.
+/// SmolLM2, three turns with a system text: what the session has read and written is the template's text, token for
+/// token, and the third turn computes only what is new.
 #[test]
 fn smollm2_talks_as_its_template_says() {
     if data::smollm2().is_none() {

@@ -1,8 +1,9 @@
 //! A conversation's tokens without a template engine: what stands before, between and behind the texts of a chat.
 //!
 //! A model's chat template is a program that writes a conversation as text. `pipsqueak pack` runs it on texts that it
-//! finds again in the result, and stores what is between them: the pieces. Their special tokens are ids already, so that no
-//! text of a user can become one. Only words that touch a text remain words, as the tokenizer must see both together.
+//! finds again in the result, and stores what is between them: the pieces. Their special tokens are ids already, so
+//! that no text of a user can become one. Only words that touch a text remain words, as the tokenizer must see both
+//! together.
 //!
 //! ```text
 //! open                                 user  answer  (answer)  next  user  answer  (answer)  next ...
@@ -15,8 +16,8 @@
 //!
 //! | offset | type | meaning |
 //! |---|---|---|
-//! | 0 | u32 | flags: 1 a system text is taken; 2, 4 white space before and behind it is dropped; 8, 16 that of a user's text |
-//! | 4 | 5 x (u32, u32, u32) | of open, system, after_system, answer, next: bytes of words before the ids, ids, bytes of words behind |
+//! | 0 | u32 | flags: 1 takes a system text; 2, 4 white space before and behind it is dropped; 8, 16 of a user's |
+//! | 4 | 5 x (u32, u32, u32) | a piece each: bytes of words before the ids, ids, bytes of words behind |
 //! | 64 | u32 ... | the ids |
 //! | | u8 ... | the words, UTF-8, those before and those behind of each piece |
 //!
@@ -27,7 +28,8 @@
 //! fn listen<K: Kernels + ?Sized>(session: &mut Session<'_, K>, line: &str) -> Option<()> {
 //!     let image = session.image();
 //!     let (vocab, chat) = (image.vocab()?, image.chat().ok()??);
-//!     let turn = if session.position() == 0 { Turn::First { system: None, user: line } } else { Turn::Next { user: line } };
+//!     let first = session.position() == 0;
+//!     let turn = if first { Turn::First { system: None, user: line } } else { Turn::Next { user: line } };
 //!     let (mut tokens, mut text, mut scratch) = ([0; 128], [0; 256], [0; 800]);
 //!     let room = Room { tokens: &mut tokens, text: &mut text, scratch: &mut scratch };
 //!     let count = chat.encode(&vocab, turn, room).ok()?;
@@ -55,8 +57,8 @@ const FLAGS: u32 = 31;
 pub struct Piece<'a> {
     /// Words that touch the text before.
     pub head: &'a str,
-    /// Tokens, from the first special one to the last. Where the model is to answer, and where it has answered, also the
-    /// words beside that, as no text is put there.
+    /// Tokens, from the first special one to the last. Where the model is to answer, and where it has answered, also
+    /// the words beside that, as no text is put there.
     pub ids: &'a [u32],
     /// Words that touch the text behind. Empty when there are no ids.
     pub tail: &'a str,
@@ -103,7 +105,8 @@ pub enum Turn<'t> {
 /// A part of a turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Atom<'t> {
-    /// A text in which no names of control tokens are looked for. Texts that follow each other are one text, cut anywhere.
+    /// A text in which no names of control tokens are looked for. Texts that follow each other are one text, cut
+    /// anywhere.
     Text(&'t str),
     /// Tokens. Never empty.
     Ids(&'t [u32]),
@@ -234,8 +237,8 @@ impl<'a> Chat<'a> {
         Ok(all.into_iter().enumerate().flat_map(once).filter(full))
     }
 
-    /// Turns a turn into the tokens to feed; returns how many `room.tokens` begins with. The answer is what the model then
-    /// writes, up to a [stop](Vocab::is_stop) or [`Self::end`], which is not fed: the next turn begins with it.
+    /// Turns a turn into the tokens to feed; returns how many `room.tokens` begins with. The answer is what the model
+    /// then writes, up to a [stop](Vocab::is_stop) or [`Self::end`], which is not fed: the next turn begins with it.
     ///
     /// # Errors
     /// [`ChatError::NoSystem`], [`ChatError::TextRoom`], [`ChatError::Encode`]; the numbers say what would be enough.

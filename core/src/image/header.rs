@@ -43,7 +43,7 @@ pub struct Header {
     pub sections: [Section; SECTIONS],
 }
 
-/// What the header tells beside [`Header`]. It is read where it is used, and costs a firmware that does not use it nothing.
+/// What the header tells beside [`Header`]. It is read where it is used, and costs nothing in a firmware that does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Extras {
     /// The chat pieces; see [`crate::chat`].

@@ -269,8 +269,9 @@ impl<'a> Image<'a> {
         Ok(self.tensors_intact()?)
     }
 
-    /// Compares everything with its CRC-32: header, sections, tensors; [`Self::chat`] does so with its own section. [`Self::open`] has done so with the first two, but
-    /// not [`crate::compile_time::image`], which looks at the model before it is in a chip's flash.
+    /// Compares everything with its CRC-32: header, sections, tensors ([`Self::chat`] does so with its own section).
+    /// [`Self::open`] has done so with the first two, but not [`crate::compile_time::image`], which looks at the model
+    /// before it is in a chip's flash.
     pub fn intact(&self) -> Result<(), Damaged> {
         let (header, stored) = self.bytes.split_at_checked(HEADER_BYTES - 4).unwrap_or_default();
         compare(Part::Header, header, header::Reader::new(stored).u32())?;

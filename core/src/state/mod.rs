@@ -1,9 +1,9 @@
 //! A session kept: the cache's rows and the tokens they belong to, as bytes that another session goes on from.
 //!
-//! A prompt that many texts begin with is computed once; a chip that loses power goes on where it stood. The session that
-//! restores may have other kernels, threads, batch and context: what follows has the same bits. Bytes come and go in order
-//! and in pieces, through functions of the caller, so that nothing needs memory for the whole. Firmware that calls nothing
-//! of this links nothing of it.
+//! A prompt that many texts begin with is computed once; a chip that loses power goes on where it stood. The session
+//! that restores may have other kernels, threads, batch and context: what follows has the same bits. Bytes come and go
+//! in order and in pieces, through functions of the caller, so that nothing needs memory for the whole. Firmware that
+//! calls nothing of this links nothing of it.
 //!
 //! All numbers are little-endian.
 //!
@@ -22,17 +22,23 @@
 //! | 60 | u32 | CRC-32 of bytes 0 to 59 |
 //! | 64 | `T` x u32 | token ids; the first `P` are in the cache, the rest not yet |
 //! | | `N` x u8 | the caller's note |
-//! | | | keys: `[layer][kv_head][P][head_dim]` as the cache has them; with int8 then their f16 scales, `[layer][group][P]` |
+//! | | | keys: `[layer][kv_head][P][head_dim]`; of int8 then their f16 scales, `[layer][group][P]` |
 //! | | | values, likewise |
 //! | | u32 | CRC-32 of all from byte 64 on |
 //!
-//! A group is as many heads as fill a block of 32, at least one. With SmolLM2-135M a position of an f16 cache is 23,040 bytes.
+//! A group is as many heads as fill a block of 32, at least one. With SmolLM2-135M a position of an f16 cache is 23,040
+//! bytes.
 //!
 //! ```
 //! use pipsqueak::{Session, kernels::Kernels, state::{StateError, Stopped}};
 //!
 //! /// Keeps a session in a page of flash (or wherever `page` is).
-//! fn keep<K: Kernels + ?Sized>(session: &Session<'_, K>, model: u32, tokens: &[u32], page: &mut [u8]) -> Result<(), StateError> {
+//! fn keep<K: Kernels + ?Sized>(
+//!     session: &Session<'_, K>,
+//!     model: u32,
+//!     tokens: &[u32],
+//!     page: &mut [u8],
+//! ) -> Result<(), StateError> {
 //!     let mut rest = page;
 //!     session.save(model, tokens, &[], &mut |bytes| {
 //!         let (out, after) = core::mem::take(&mut rest).split_at_mut_checked(bytes.len()).ok_or(Stopped)?;
@@ -43,7 +49,12 @@
 //! }
 //!
 //! /// Goes on from there; `tokens` takes the history, whose length is returned.
-//! fn go_on<K: Kernels + ?Sized>(session: &mut Session<'_, K>, model: u32, tokens: &mut [u32], page: &[u8]) -> Result<usize, StateError> {
+//! fn go_on<K: Kernels + ?Sized>(
+//!     session: &mut Session<'_, K>,
+//!     model: u32,
+//!     tokens: &mut [u32],
+//!     page: &[u8],
+//! ) -> Result<usize, StateError> {
 //!     let mut rest = page;
 //!     let header = session.restore(model, tokens, &mut [], &mut |out| {
 //!         let count = out.len().min(rest.len());
@@ -206,8 +217,8 @@ impl Source<'_> {
 impl<K: Kernels + ?Sized> Session<'_, K> {
     /// Hands the session as bytes to `sink`, piece by piece: [`state_bytes`] of them.
     ///
-    /// `model` is the image's [digest](crate::Image::digest). `tokens` is the text so far: first the tokens of the cache,
-    /// then those that were chosen and not yet fed. `note` is the caller's own.
+    /// `model` is the image's [digest](crate::Image::digest). `tokens` is the text so far: first the tokens of the
+    /// cache, then those that were chosen and not yet fed. `note` is the caller's own.
     ///
     /// # Errors
     /// [`StateError::Busy`], [`StateError::Tokens`] when `tokens` is shorter than the cache, [`StateError::Token`],
@@ -250,18 +261,19 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
         target.put(&crc.to_le_bytes())
     }
 
-    /// Takes the place of this session's tokens by those of a state, whose bytes `source` gives in order: it fills as much
-    /// of the slice as it can and returns how much that is, less than all only at the end.
+    /// Takes the place of this session's tokens by those of a state, whose bytes `source` gives in order: it fills as
+    /// much of the slice as it can and returns how much that is, less than all only at the end.
     ///
-    /// `model` is this image's [digest](crate::Image::digest). `tokens` takes the text that was saved, `note` as much of the
-    /// note as it has room for; the header says how long both are, and how many of the tokens are in the cache. There are no
-    /// logits: the next come with the next token that is fed. Where there is none,
+    /// `model` is this image's [digest](crate::Image::digest). `tokens` takes the text that was saved, `note` as much
+    /// of the note as it has room for; the header says how long both are, and how many of the tokens are in the cache.
+    /// There are no logits: the next come with the next token that is fed. Where there is none,
     /// [`truncate`](Self::truncate) by one and feed the last one again.
     ///
     /// # Errors
-    /// After an error that the header shows (all that [`StateHeader::parse`] returns, another model, another type of cache, a
-    /// longer context than this session's, too little room for the tokens, a wrong length) the session is as it was; after
-    /// any other ([`StateError::Truncated`], [`StateError::Checksum`], [`StateError::Token`]) it is empty.
+    /// After an error that the header shows (all that [`StateHeader::parse`] returns, another model, another type of
+    /// cache, a longer context than this session's, too little room for the tokens, a wrong length) the session is as
+    /// it was; after any other ([`StateError::Truncated`], [`StateError::Checksum`], [`StateError::Token`]) it is
+    /// empty.
     pub fn restore(
         &mut self,
         model: u32,

@@ -118,8 +118,8 @@ impl<'a> Vocab<'a> {
         super::check::open(section)
     }
 
-    /// The same vocabulary for a text that goes on from other tokens: SentencePiece puts no space before it, nor before what
-    /// follows a special token.
+    /// The same vocabulary for a text that goes on from other tokens: SentencePiece puts no space before it, nor before
+    /// what follows a special token.
     #[must_use]
     pub const fn continuing(mut self) -> Self {
         if let VocabModel::SentencePiece { add_space_prefix } = &mut self.model {

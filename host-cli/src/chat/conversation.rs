@@ -145,8 +145,8 @@ impl<'a> Shape<'a> {
         }
     }
 
-    /// The tokens of a conversation and of what the user says next, up to where the model is to answer; and the bytes that
-    /// the vocabulary has no token for.
+    /// The tokens of a conversation and of what the user says next, up to where the model is to answer; and the bytes
+    /// that the vocabulary has no token for.
     pub fn tokens(
         &self,
         vocab: &Vocab<'_>,

@@ -81,8 +81,8 @@ impl fmt::Display for TalkError {
             Self::Full { context, used, need } => {
                 write!(
                     f,
-                    "the context is full: of its {context} tokens the conversation has {used}, and with this it would need \
-                     {need} at least"
+                    "the context is full: of its {context} tokens the conversation has {used}, and with this it would \
+                     need {need} at least"
                 )
             }
             Self::Session(error) => write!(f, "{error}"),
@@ -124,8 +124,8 @@ impl<'s, 'm, 'v> Talk<'s, 'm, 'v> {
         &self.history
     }
 
-    /// Puts other tokens into the cache by `restore`, which returns them; afterwards the history is what the cache has, also
-    /// where that failed.
+    /// Puts other tokens into the cache by `restore`, which returns them; afterwards the history is what the cache has,
+    /// also where that failed.
     pub fn restore<R>(
         &mut self,
         restore: impl FnOnce(&mut Session<'m>) -> Result<(Vec<u32>, R), Failure>,
@@ -138,8 +138,8 @@ impl<'s, 'm, 'v> Talk<'s, 'm, 'v> {
         result
     }
 
-    /// Answers `prompt`, a whole conversation. What the cache has of it is not computed again. `interrupted` is asked now
-    /// and then; `show` takes the answer piece by piece.
+    /// Answers `prompt`, a whole conversation. What the cache has of it is not computed again. `interrupted` is asked
+    /// now and then; `show` takes the answer piece by piece.
     ///
     /// # Errors
     /// [`TalkError::Full`] before anything has changed.

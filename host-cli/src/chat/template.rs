@@ -1,5 +1,5 @@
-//! A model's own chat template, a Jinja program that came with the model: it runs on a ration of fuel, and every fault is an
-//! error.
+//! A model's own chat template, a Jinja program that came with the model: it runs on a ration of fuel, and every fault
+//! is an error.
 
 use std::{
     error::Error as _,
@@ -46,8 +46,8 @@ pub const MAX_SOURCE: usize = 1 << 18;
 pub const FUEL: u64 = 1 << 20;
 /// Calls inside calls.
 const RECURSION: usize = 64;
-/// What a template may take beside its fuel, should the engine have forgotten to count something (as it has with lists that
-/// are added to themselves): time, memory of the whole process, and stack.
+/// What a template may take beside its fuel, should the engine have forgotten to count something (as it has with lists
+/// that are added to themselves): time, memory of the whole process, and stack.
 const TIME: Duration = Duration::from_secs(10);
 const MEMORY: u64 = 512 << 20;
 const STACK: usize = 16 << 20;
@@ -81,8 +81,8 @@ pub enum TemplateError {
         /// What it had.
         fuel: u64,
     },
-    /// It has gone on for too long, or taken too much memory, in a way that its fuel does not count. It cannot be stopped:
-    /// the process should end.
+    /// It has gone on for too long, or taken too much memory, in a way that its fuel does not count. It cannot be
+    /// stopped: the process should end.
     Runaway {
         /// Milliseconds so far.
         milliseconds: u64,
@@ -181,8 +181,8 @@ impl fmt::Debug for Template {
 impl Template {
     /// A template for a vocabulary, whose BOS and EOS it may name.
     ///
-    /// White space around blocks is taken away as Hugging Face's libraries do. There is no `strftime_now`, so that the same
-    /// conversation has the same tokens on every day.
+    /// White space around blocks is taken away as Hugging Face's libraries do. There is no `strftime_now`, so that the
+    /// same conversation has the same tokens on every day.
     pub fn new(source: &str, vocab: &Vocab<'_>) -> Result<Self, TemplateError> {
         if source.len() > MAX_SOURCE {
             return Err(TemplateError::TooLong { got: source.len(), max: MAX_SOURCE });
@@ -220,8 +220,8 @@ impl Template {
         watched(&self.program, move |program| program.environment.render_str(&program.source, values))
     }
 
-    /// What the template puts before, between and behind the texts of a conversation: one more than there are roles. The
-    /// texts are not shown to it, so that none can be taken for a part of the template.
+    /// What the template puts before, between and behind the texts of a conversation: one more than there are roles.
+    /// The texts are not shown to it, so that none can be taken for a part of the template.
     pub fn around(&self, roles: &[Role]) -> Result<Vec<String>, TemplateError> {
         self.around_padded(roles, "")
     }

@@ -1,10 +1,10 @@
 //! `pack`: a model into an image.
 
-use std::{path::Path, sync::Mutex};
+use std::sync::Mutex;
 
 use crate::{
     args::{PackArgs, QuantName},
-    boards, boxed, engine,
+    boards, engine,
     failure::Failure,
     output::Output,
     pack::{Quant, Recipe, Step},
@@ -35,8 +35,7 @@ pub(super) fn run(args: &PackArgs) -> Result<(), Failure> {
     let packed = packed?;
     packed.converted().iter().for_each(|converted| eprintln!("pipsqueak: {converted}"));
     if let Some(why) = packed.chat_left_out() {
-        let path = args.model.model.as_deref().unwrap_or(Path::new(boxed::NAME));
-        eprintln!("pipsqueak: {}: no chat without a template engine: {why}", path.display());
+        eprintln!("pipsqueak: no chat without a template engine: {why}");
     }
     let mut output = Output::create(&args.output)?;
     output.write(packed.bytes())?;

@@ -6,7 +6,7 @@ use pipsqueak::{
 };
 use pipsqueak_kernels::testing;
 
-use crate::{args::SelftestArgs, engine, failure::Failure, input::Input, model::Model, pack::golden};
+use crate::{args::SelftestArgs, digest, engine, failure::Failure, input::Input, model::Model, pack::golden};
 
 pub(super) fn run(args: &SelftestArgs) -> Result<(), Failure> {
     let sets: Vec<&'static dyn Kernels> = match args.kernels.as_deref() {
@@ -24,6 +24,14 @@ pub(super) fn run(args: &SelftestArgs) -> Result<(), Failure> {
         let fail = |error: pipsqueak::ImageError| Failure::new(format_args!("{name}: {error}"));
         let image = Image::open(bytes).map_err(fail)?;
         image.verify().map_err(fail)?;
+        image.chat().map_err(|error| Failure::new(format_args!("{name}: {error}")))?;
+        if let Some(stored) = image.digest() {
+            let computed = digest::compute(&image, engine::open_threads(None));
+            if computed != stored {
+                let what = format!("{name}: the digest is {computed:08x}, stored was {stored:08x}");
+                return Err(Failure::new(what));
+            }
+        }
         eprintln!("{name}: all checksums are right");
     }
     for kernels in &sets {

@@ -35,7 +35,7 @@ use pipsqueak::{
 };
 pub use recipe::{Recipe, Step, panels};
 
-use crate::{digest, import::ImportError, pages::Lines, vocab::VocabBuildError};
+use crate::{chat::PiecesError, digest, import::ImportError, pages::Lines, vocab::VocabBuildError};
 use loss::Loss;
 
 /// Why a model could not be packed.
@@ -156,7 +156,7 @@ pub struct Packed {
     lines: Lines,
     len: usize,
     converted: Vec<Converted>,
-    chat_left_out: Option<String>,
+    chat_left_out: Option<PiecesError>,
 }
 
 impl Packed {
@@ -165,14 +165,14 @@ impl Packed {
         bytes_of(&self.lines).get(..self.len).unwrap_or_default()
     }
 
+    /// Why it has no chat pieces although the model has a chat template, where [`Recipe`] has looked.
+    pub fn chat_left_out(&self) -> Option<&PiecesError> {
+        self.chat_left_out.as_ref()
+    }
+
     /// What became of tensors whose encoding is none of ours.
     pub fn converted(&self) -> &[Converted] {
         &self.converted
-    }
-
-    /// Why a template engine is needed to chat with it, where [`Recipe`] could not split its template into pieces.
-    pub fn chat_left_out(&self) -> Option<&str> {
-        self.chat_left_out.as_deref()
     }
 }
 

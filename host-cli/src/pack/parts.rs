@@ -144,8 +144,8 @@ impl<'a> ModelParts<'a> {
         })
     }
 
-    /// Makes the chat pieces of the chat template, where there is one with a vocabulary and there are no pieces yet. Without
-    /// them a host still reads the template, a chip cannot.
+    /// Makes the chat pieces of the chat template, where there is one with a vocabulary and there are no pieces yet.
+    /// Without them a host still reads the template, a chip cannot.
     pub fn split_chat(&mut self) -> Result<(), PiecesError> {
         let template = records(&self.text).find(|(tag, _)| *tag == Text::ChatTemplate as u32).map(|(_, text)| text);
         let (Some(template), true) = (template, self.chat.is_empty()) else { return Ok(()) };
@@ -185,7 +185,8 @@ impl<'a> ModelParts<'a> {
             text,
             vocab_left_out: None,
             golden,
-            chat: image.chat_bytes().to_vec(),
+            // Damaged ones are made anew, where the template is there.
+            chat: if image.chat().is_ok() { image.chat_bytes().to_vec() } else { Vec::new() },
             digest: image.digest().unwrap_or_default(),
             tensors,
         }

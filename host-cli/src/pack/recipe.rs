@@ -100,12 +100,10 @@ impl<'a> Recipe<'a> {
         let kernels = select::best();
         let input = Input::open(model)?;
         let mut parts = input.parts(self.tokenizer)?;
-        let chat_left_out = match parts.split_chat() {
-            Err(error @ PiecesError::Template(TemplateError::Runaway { .. })) => {
-                return Err(Failure::new(format_args!("{}: {error}", input.path().display())));
-            }
-            split => split.err().map(|error| error.to_string()),
-        };
+        let chat_left_out = parts.split_chat().err();
+        if let Some(error @ PiecesError::Template(TemplateError::Runaway { .. })) = &chat_left_out {
+            return Err(Failure::new(format_args!("{}: {error}", input.path().display())));
+        }
         let rounds = matches!(self.quant, Quant::To(Format::Q4 | Format::Q4M));
         let head = self.head.unwrap_or(if rounds { Quant::To(Format::Q8) } else { self.quant });
         let importance = if rounds || self.calibration.is_some() {
@@ -125,8 +123,8 @@ impl<'a> Recipe<'a> {
             progress: &|done, total| progress(Step::Packing, done, total),
             spent: &|bytes| input.let_go(bytes),
         };
-        let packed = pack(&parts, &options)
-            .map_err(|error| Failure::new(format_args!("{}: {error}", input.path().display())))?;
+        let packed = pack(&parts, &options);
+        let packed = packed.map_err(|error| Failure::new(format_args!("{}: {error}", input.path().display())))?;
         Ok(Packed { chat_left_out, ..packed })
     }
 }

@@ -13,6 +13,7 @@ fuzz_target!(|data: &[u8]| {
         repair(bytes.bytes_mut());
     }
     let Ok(image) = Image::open(bytes.bytes()) else { return };
+    let _ = (image.chat(), image.digest(), pipsqueak::digest::of(&image));
     let _ = (image.verify(), image.vocab(), pipsqueak::image::Text::ALL.map(|text| image.text(text)));
     let kv = KvType::ALL[data.len() % 3];
     let plan = Plan::new(image.config(), PlanOptions { context: 5, kv, batch: 3, logits: 1, threads: 1 });

@@ -1,5 +1,5 @@
-//! Any bytes as a saved session: refused, or a session that goes on. Checksums, the model's digest and the length are put right
-//! first, or fuzzing would end at them.
+//! Any bytes as a saved session: refused, or a session that goes on. Checksums, the model's digest and the length are
+//! put right first, or fuzzing would end at them.
 #![no_main]
 
 use std::sync::OnceLock;

@@ -1,5 +1,5 @@
-//! Any text as a chat template: refused, or one whose conversations have tokens; and where it can be split, its pieces give the
-//! same ones. The texts of the conversation are never special tokens.
+//! Any text as a chat template: refused, or one whose conversations have tokens; and where it can be split, its pieces
+//! give the same ones. The texts of the conversation are never special tokens.
 #![no_main]
 
 use std::sync::OnceLock;

@@ -230,6 +230,24 @@ fn models_that_cannot_chat_say_so() {
     assert_eq!(String::from_utf8(said.stdout).unwrap(), the);
     assert!(chat(&[&plain], "").text().is_empty());
 
+    // Damaged pieces are found where they are used, and by the self-test; so is a digest that is another's.
+    let good = fs::read(&plain).unwrap();
+    let section = pipsqueak::image::Extras::read(&good).chat;
+    let mut bytes = good.clone();
+    bytes[section.offset as usize + 20] ^= 1;
+    let damaged = folder.file("damaged.pips", &bytes);
+    chat(&[&damaged], "a\n").fails(1, &["damaged.pips", "chat pieces are damaged", "CRC-32"]);
+    let check = run(&["selftest", &damaged]);
+    assert!(check.status == 1 && check.stderr.contains("chat pieces are damaged"), "{check:?}");
+    let kept = folder.name("kept.pips");
+    assert_eq!(run(&["pack", &plain, "-o", &kept]).status, 0);
+    assert_eq!(run(&["selftest", &kept]).status, 0);
+    let mut bytes = fs::read(&kept).unwrap();
+    bytes[240] ^= 1;
+    pipsqueak_tests::engine::repair(&mut bytes);
+    let check = run(&["selftest", &folder.file("kept.pips", &bytes)]);
+    assert!(check.status == 1 && check.stderr.contains("the digest is"), "{check:?}");
+
     // Templates that are broken, or run away.
     for (name, template, words) in [
         ("broken", "{% for m in messages %}", &["chat template fails in line 1"][..]),

@@ -87,8 +87,8 @@ impl Events {
         }
         if stats {
             eprintln!(
-                "[turn {turn}: {new_prompt_tokens} new of {prompt_tokens} prompt tokens, {prefill_tokens_per_s:.1}/s; {} new \
-                 tokens, {decode_tokens_per_s:.1}/s; {} of {context} positions]",
+                "[turn {turn}: {new_prompt_tokens} new of {prompt_tokens} prompt tokens, {prefill_tokens_per_s:.1}/s; {} \
+                 new tokens, {decode_tokens_per_s:.1}/s; {} of {context} positions]",
                 tokens.len(),
                 prompt_tokens + tokens.len()
             );
