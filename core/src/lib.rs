@@ -61,6 +61,7 @@ macro_rules! tri {
     };
 }
 
+mod arch;
 mod attention;
 mod buffers;
 pub mod classifier;
