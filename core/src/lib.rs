@@ -63,6 +63,7 @@ macro_rules! tri {
     };
 }
 
+mod arch;
 mod attention;
 mod buffers;
 pub mod chat;

@@ -1,6 +1,6 @@
 //! The forward pass as a table of stages, and the place a session has reached in it.
 
-use crate::config::{BEYOND_LLAMA, Config};
+use crate::{arch::BEYOND_LLAMA, config::Config};
 
 /// One stage of the forward pass. A stage is a number of units that do not depend on each other, so that it can be cut
 /// anywhere and shared out in any way without changing a bit.

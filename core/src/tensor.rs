@@ -1,6 +1,6 @@
 //! The tensors a model is made of, by role.
 
-use crate::config;
+use crate::arch::BEYOND_LLAMA;
 
 /// What a tensor is for. The numbers are those of the image's tensor directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -134,7 +134,7 @@ impl TensorKind {
         let index = if code < Self::RmsAtt as u8 { code } else { code - Self::RmsAtt as u8 + 5 };
         // Llama's come first, and without other architectures no others are looked for.
         const KNOWN: &[TensorKind] = match TensorKind::ALL.as_slice().split_at_checked(14) {
-            Some((llama, _)) if !config::BEYOND_LLAMA => llama,
+            Some((llama, _)) if !BEYOND_LLAMA => llama,
             _ => TensorKind::ALL.as_slice(),
         };
         match KNOWN.split_at_checked(index as usize) {
@@ -158,7 +158,7 @@ impl TensorKind {
             Self::W1 => "w1",
             Self::W2 => "w2",
             Self::W3 => "w3",
-            _ if config::BEYOND_LLAMA => self.name_beyond_llama(),
+            _ if BEYOND_LLAMA => self.name_beyond_llama(),
             // What is left out has been refused.
             _ => "",
         }
