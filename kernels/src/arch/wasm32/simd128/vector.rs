@@ -197,7 +197,8 @@ pub(super) fn gate(function: Gate, gate: &mut [f32], up: &[f32]) {
             let u = f32x4_mul(f32x4_splat(scalar::GELU_OUTER), f32x4_add(x, cube));
             f32x4_div(x, f32x4_add(one, exp(u)))
         }),
-        Gate::Relu => gate_by(function, gate, up, |x| v128_and(f32x4_gt(x, f32x4_splat(0.0)), x)),
+        // `pmax(a, b)` is `a < b ? b : a`.
+        Gate::Relu => gate_by(function, gate, up, |x| f32x4_pmax(f32x4_splat(0.0), x)),
     }
 }
 
