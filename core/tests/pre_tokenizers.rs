@@ -26,6 +26,8 @@ fn what_is_left_out_is_refused_by_name() {
         cfg!(feature = "pre-falcon"),
         cfg!(feature = "pre-deepseek"),
         cfg!(feature = "pre-deepseek"),
+        cfg!(feature = "pre-gpt4o"),
+        cfg!(feature = "pre-gpt4o"),
     ];
     assert_eq!(PreTokenizer::ALL.map(PreTokenizer::is_linked), linked);
 }

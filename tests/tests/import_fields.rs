@@ -385,7 +385,7 @@ fn pre_tokenizers_by_name() {
         })
         .unwrap()
     };
-    let cases: [(&[&str], PreTokenizer, bool, bool); 9] = [
+    let cases: [(&[&str], PreTokenizer, bool, bool); 11] = [
         (&["gpt-2", "gpt2", "mpt", "olmo", "phi-2", "jais"], PreTokenizer::Gpt2, false, false),
         (&["smollm", "starcoder", "refact", "command-r", "exaone"], PreTokenizer::Smollm, false, false),
         (&["llama-bpe", "llama3", "llama-v3", "falcon3", "lfm2"], PreTokenizer::Llama3, true, true),
@@ -395,6 +395,8 @@ fn pre_tokenizers_by_name() {
         (&["qwen35"], PreTokenizer::Qwen35, false, false),
         (&["falcon"], PreTokenizer::Falcon, false, false),
         (&["deepseek-coder"], PreTokenizer::DeepseekCoder, false, false),
+        (&["gpt-4o", "llama4"], PreTokenizer::Gpt4o, false, false),
+        (&["tekken"], PreTokenizer::Tekken, true, true),
     ];
     for (names, pre, ignore_merges, add_bos) in cases {
         for name in names {
