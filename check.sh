@@ -276,7 +276,7 @@ feature_sets=(
     weights-float,cache-f32,gate-relu,pre-falcon
     weights-q8,weights-q4m,panel-r8,panel-r16,cache-f16,gate-gelu,rope-half-split,vocab-bpe
     weights-q4,panel-d4,panel-h8,cache-f32,cache-i8,gate-silu,team,pre-qwen35,pre-gpt4o
-    weights-float,cache-f32,gate-silu,vocab-sentencepiece,pre-deepseek
+    weights-float,cache-f32,gate-silu,vocab-sentencepiece,pre-deepseek,pre-gemma4
 )
 
 stage_host() {

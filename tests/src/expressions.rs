@@ -58,6 +58,7 @@ pub fn expressions(pre: PreTokenizer) -> Vec<String> {
         PreTokenizer::DeepseekCoder => in_turn(&[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CHINESE, r"\p{N}"]),
         PreTokenizer::Gpt4o => any(&[&cased_words(&format!("{CONTRACTION}?")), r"\p{N}{1,3}", OTHERS_AND_SLASHES, SPACE]),
         PreTokenizer::Tekken => any(&[&cased_words(""), r"\p{N}", OTHERS_AND_SLASHES, SPACE]),
+        PreTokenizer::Gemma4 => any(&[r"[^\n]+", r"\n+"]),
         _ => panic!("no expressions for {pre:?}"),
     }
 }

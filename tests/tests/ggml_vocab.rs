@@ -17,7 +17,7 @@ const SPECIAL: EncodeOptions = EncodeOptions { add_bos: false, parse_special: tr
 const SENTENCE_PIECE: VocabModel = VocabModel::SentencePiece { add_space_prefix: true };
 
 /// The vocabularies that have texts and are supported.
-const SUPPORTED: [(&str, VocabModel); 12] = [
+const SUPPORTED: [(&str, VocabModel); 13] = [
     ("gpt-2", VocabModel::Bpe(PreTokenizer::Gpt2)),
     ("mpt", VocabModel::Bpe(PreTokenizer::Gpt2)),
     ("starcoder", VocabModel::Bpe(PreTokenizer::Smollm)),
@@ -29,6 +29,7 @@ const SUPPORTED: [(&str, VocabModel); 12] = [
     ("falcon", VocabModel::Bpe(PreTokenizer::Falcon)),
     ("deepseek-llm", VocabModel::Bpe(PreTokenizer::DeepseekLlm)),
     ("deepseek-coder", VocabModel::Bpe(PreTokenizer::DeepseekCoder)),
+    ("gemma-4", VocabModel::Bpe(PreTokenizer::Gemma4)),
     ("llama-spm", SENTENCE_PIECE),
 ];
 
@@ -79,7 +80,6 @@ fn texts_give_the_tokens_that_llama_cpp_gives_and_come_back() {
 fn others_are_refused_by_name() {
     let Some(folder) = data::ggml_vocab() else { return };
     for (name, named) in [
-        ("gemma-4", "gemma4"),
         ("bert-bge", "bert"),
         ("nomic-bert-moe", "t5"),
         ("aquila", "gpt2 without a pre-tokenizer (tokenizer.ggml.pre)"),

@@ -129,6 +129,13 @@ impl<'a> Vocab<'a> {
         is_bpe(&self.model)
     }
 
+    /// Whether words begin as bytes; else as characters, with bytes for those that are no token.
+    #[inline(always)]
+    pub(super) const fn begins_with_bytes(&self) -> bool {
+        let by_character = cfg!(feature = "pre-gemma4") && matches!(self.model, VocabModel::Bpe(PreTokenizer::Gemma4));
+        self.is_bpe() && !by_character
+    }
+
     /// Whether SentencePiece's space is put before a text.
     #[inline(always)]
     pub(super) const fn adds_space(&self) -> bool {

@@ -9,7 +9,7 @@ use super::{TEXTS, naive};
 const PARTS: &[&str] = &[
     // Letters: of both cases, of one, of none; title case; modifiers; at the edges of deepseek-llm's list.
     "a", "B", "word", "Word", "é", "Straße", "ǅ", "ʰ", "ª", "ƻ", "ʔ", "Ж", "щи", "Ω", "ა", "Ა", "Ḁ", "ᾳ", "Å", "ｗ", "Ｗ", "𐐀", "𞤀",
-    "漢", "漢字", "龥", "龦", "ひら", "カナ", "한", "힣", "א", "عربي", "देव", "ไทย", "ࠀ", "ꙭ", "ſ", "ﬆ",
+    "漢", "漢字", "龥", "龦", "camelCase", "ABc", "éÉ", "АБв", "A漢B", "ひら", "カナ", "한", "힣", "א", "عربي", "देव", "ไทย", "ࠀ", "ꙭ", "ſ", "ﬆ",
     // Contractions and what looks like one.
     "'", "'s", "'S", "'t", "'re", "'RE", "'Ve", "'ll", "'lL", "'m", "'d", "'ſ", "'l", "'x", "''s", "’s",
     // Numbers.

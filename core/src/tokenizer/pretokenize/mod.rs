@@ -3,6 +3,7 @@
 mod cased;
 mod deepseek;
 mod gpt2;
+mod lines;
 mod llama3;
 
 use super::layout;
@@ -39,11 +40,13 @@ pub enum PreTokenizer {
     Gpt4o = layout::PRE_GPT4O,
     /// As GPT-4o, but without contractions, and every `\p{N}` apart (Mistral Nemo).
     Tekken = layout::PRE_TEKKEN,
+    /// `[^\n]+|\n+` (Gemma 4). Merges begin with characters instead of bytes, which are the fallback for what is no token.
+    Gemma4 = layout::PRE_GEMMA4,
 }
 
 impl PreTokenizer {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Gpt2,
         Self::Smollm,
         Self::Llama3,
@@ -54,6 +57,7 @@ impl PreTokenizer {
         Self::DeepseekCoder,
         Self::Gpt4o,
         Self::Tekken,
+        Self::Gemma4,
     ];
 
     /// The pre-tokenizer with this number in a stored vocabulary.
@@ -69,6 +73,7 @@ impl PreTokenizer {
             layout::PRE_DEEPSEEK_CODER => Self::DeepseekCoder,
             layout::PRE_GPT4O => Self::Gpt4o,
             layout::PRE_TEKKEN => Self::Tekken,
+            layout::PRE_GEMMA4 => Self::Gemma4,
             _ => return None,
         })
     }
@@ -87,6 +92,7 @@ impl PreTokenizer {
             Self::Falcon => "pre-falcon",
             Self::DeepseekLlm | Self::DeepseekCoder => "pre-deepseek",
             Self::Gpt4o | Self::Tekken => "pre-gpt4o",
+            Self::Gemma4 => "pre-gemma4",
         }
     }
 
@@ -99,6 +105,7 @@ impl PreTokenizer {
             Self::Falcon => cfg!(feature = "pre-falcon"),
             Self::DeepseekLlm | Self::DeepseekCoder => cfg!(feature = "pre-deepseek"),
             Self::Gpt4o | Self::Tekken => cfg!(feature = "pre-gpt4o"),
+            Self::Gemma4 => cfg!(feature = "pre-gemma4"),
         }
     }
 
@@ -127,6 +134,7 @@ pub(super) enum Cutter {
     Llama3(llama3::Cutter),
     Deepseek(deepseek::Cutter),
     Cased(cased::Cutter),
+    Lines(lines::Cutter),
 }
 
 impl Cutter {
@@ -142,6 +150,7 @@ impl Cutter {
             PreTokenizer::Gpt4o | PreTokenizer::Tekken if cfg!(feature = "pre-gpt4o") => {
                 Self::Cased(cased::Cutter::new(pre, start))
             }
+            PreTokenizer::Gemma4 if cfg!(feature = "pre-gemma4") => Self::Lines(lines::Cutter::new(start)),
             pre => Self::Gpt2(gpt2::Cutter::new(pre, start)),
         }
     }
@@ -157,6 +166,7 @@ impl Cutter {
                 Self::Llama3(cutter) if cfg!(feature = "pre-llama3") => cutter.step(text),
                 Self::Deepseek(cutter) if cfg!(feature = "pre-deepseek") => cutter.step(text),
                 Self::Cased(cutter) if cfg!(feature = "pre-gpt4o") => cutter.step(text),
+                Self::Lines(cutter) if cfg!(feature = "pre-gemma4") => cutter.step(text),
                 // Made by none of these builds.
                 _ => Some(text.len()),
             };

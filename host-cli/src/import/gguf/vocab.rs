@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     import::{ImportError, llama2c::byte_token},
-    vocab::{Token, TokenKind, VocabModel, VocabSource},
+    vocab::{PreTokenizer, Token, TokenKind, VocabModel, VocabSource},
 };
 
 /// Which algorithm; without it a file has no vocabulary.
@@ -32,6 +32,7 @@ pub(super) fn read(metadata: &Metadata<'_>) -> Result<Option<VocabSource>, Impor
             let Rules { pre, ignore_merges, add_bos } = pre_tokenizer(metadata)?;
             (VocabModel::Bpe(pre), ignore_merges, add_bos)
         }
+        Some("gemma4") => (VocabModel::Bpe(PreTokenizer::Gemma4), false, true),
         Some("llama") => {
             let add_space_prefix = metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
             (VocabModel::SentencePiece { add_space_prefix }, false, true)
@@ -40,6 +41,9 @@ pub(super) fn read(metadata: &Metadata<'_>) -> Result<Option<VocabSource>, Impor
     };
     let texts = texts(metadata)?;
     let (tokens, merges) = match model {
+        VocabModel::Bpe(PreTokenizer::Gemma4) => {
+            (tokens(metadata, &texts, sentence_piece_bytes)?, merges(metadata, &texts)?)
+        }
         VocabModel::Bpe(_) => {
             let stand_ins = stand_ins();
             let bytes = |kind, _, text: &[u8]| Ok(bpe_bytes(kind, text, &stand_ins));
