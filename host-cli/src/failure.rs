@@ -2,8 +2,7 @@
 
 use std::{fmt, io, path::Path};
 
-/// A command's error.
-#[derive(Debug)]
+/// A command's error. `Display` is its message.
 pub struct Failure {
     /// 2 for bad use, 1 otherwise.
     pub status: u8,
@@ -52,6 +51,21 @@ impl Failure {
         Self::new(format_args!("stdout: {error}"))
     }
 }
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// What a `main` that returns it prints, so the message, as it is.
+impl fmt::Debug for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
 
 impl From<crate::model::OpenError> for Failure {
     fn from(error: crate::model::OpenError) -> Self {

@@ -12,9 +12,10 @@ use pipsqueak::{Image, ImageError, kernels::Kernels};
 
 use crate::{
     boxed,
-    import::{self, ImportError},
-    pack::{ModelParts, PackError, PackOptions, Packed, pack},
-    twin::{Found, Twin},
+    import::ImportError,
+    input::Input,
+    pack::{PackError, PackOptions, Packed, pack},
+    twin::{Found, Remarks, Twin},
 };
 
 /// Why a model could not be opened. `Display` is one line with the file's name in it.
@@ -161,33 +162,6 @@ enum ImageBytes {
     Memory(Packed),
 }
 
-/// Whether `bytes` begin a packed image.
-pub fn is_image(bytes: &[u8]) -> bool {
-    bytes.starts_with(b"PIPS")
-}
-
-/// The parts of a model file of any kind.
-pub fn parts<'a>(file: &'a Mapped, tokenizer: Option<&Path>) -> Result<ModelParts<'a>, OpenError> {
-    let path = || file.path().to_path_buf();
-    let bytes = file.bytes();
-    if is_image(bytes) {
-        if tokenizer.is_some() {
-            return Err(OpenError::TokenizerNotWanted { path: path() });
-        }
-        let image = Image::open(bytes).map_err(|error| OpenError::Image { path: path(), error })?;
-        return Ok(ModelParts::from_image(&image));
-    }
-    let tokenizer = tokenizer.map(Mapped::open).transpose()?;
-    let source = import::open(bytes, tokenizer.as_ref().map(Mapped::bytes));
-    let source = source.map_err(|error| {
-        // An error of the tokenizer's is told under the tokenizer's name.
-        let alone = tokenizer.is_some() && import::open(bytes, None).is_ok();
-        let path = if alone { tokenizer.as_ref().map(|file| file.path().to_path_buf()) } else { None };
-        OpenError::Import { path: path.unwrap_or_else(|| file.path().into()), error }
-    })?;
-    ModelParts::from_source(&source).map_err(|error| OpenError::Pack { path: path(), error })
-}
-
 /// How to open a model.
 pub struct Opening<'a> {
     /// What it must be laid out for.
@@ -198,7 +172,7 @@ pub struct Opening<'a> {
     pub progress: &'a (dyn Fn(u64, u64) + Sync),
     /// The folder of packed twins, where one is to be used and kept.
     pub cache: Option<&'a Path>,
-    /// Hears of twins that could not be used or kept.
+    /// Hears what became of tensors whose encoding is none of ours, and of twins that could not be used or kept.
     pub say: &'a dyn Fn(&str),
 }
 
@@ -208,20 +182,27 @@ impl Opening<'_> {
     pub fn open(&self, path: Option<&Path>, tokenizer: Option<&Path>) -> Result<Model, OpenError> {
         // Its state before it is read: should it change meanwhile, the twin is stale from the start.
         let twin = self.cache.zip(path).map(|(folder, path)| Twin::of(folder, path, tokenizer, self.kernels));
-        let file = Mapped::model(path)?;
-        let path = file.path().to_path_buf();
-        let counts_steps = !is_image(file.bytes()) && !file.bytes().starts_with(import::gguf::MAGIC);
-        if is_image(file.bytes()) && tokenizer.is_none() {
-            let image = Image::open(file.bytes()).map_err(|error| OpenError::Image { path: path.clone(), error })?;
-            if suits(&image, self.kernels) {
+        let input = Input::open(path)?;
+        let path = input.path().to_path_buf();
+        let counts_steps = input.counts_steps();
+        let suitable = match input.image().filter(|_| tokenizer.is_none()).map(Image::open) {
+            Some(Ok(image)) => suits(&image, self.kernels),
+            Some(Err(error)) => return Err(OpenError::Image { path, error }),
+            None => false,
+        };
+        let input = match input {
+            Input::File(file) if suitable => {
                 return Ok(Model { path, image: ImageBytes::File(file), vocab_left_out: None, counts_steps });
             }
-        }
+            input => input,
+        };
         let say = |error| (self.say)(&format!("no twin in the cache: {error}"));
         let twin = twin.and_then(|twin| twin.map_err(say).ok());
         if let Some(twin) = &twin {
             match twin.find(self.threads) {
-                Found::Twin(file, vocab_left_out) => {
+                Found::Twin(file, remarks) => {
+                    remarks.converted.iter().for_each(|line| (self.say)(line));
+                    let vocab_left_out = remarks.vocab_left_out;
                     return Ok(Model { path, image: ImageBytes::File(file), vocab_left_out, counts_steps });
                 }
                 Found::Nothing => {}
@@ -230,24 +211,27 @@ impl Opening<'_> {
                 }
             }
         }
-        let (packed, vocab_left_out) = self.repack(&file, tokenizer)?;
+        let (packed, remarks) = self.repack(&input, tokenizer)?;
+        remarks.converted.iter().for_each(|line| (self.say)(line));
         if let Some(twin) = twin
-            && let Err(failure) = twin.keep(&packed, vocab_left_out.as_deref())
+            && let Err(failure) = twin.keep(&packed, &remarks)
         {
             (self.say)(&format!("the twin was not kept: {}", failure.message));
         }
-        // The file is not looked at again, and its pages are not kept.
+        let vocab_left_out = remarks.vocab_left_out;
+        // The input is not looked at again, and its pages are not kept.
         Ok(Model { path, image: ImageBytes::Memory(packed), vocab_left_out, counts_steps })
     }
 
-    /// A model file laid out for the kernels, and why it has no vocabulary where that has a reason.
-    fn repack(&self, file: &Mapped, tokenizer: Option<&Path>) -> Result<(Packed, Option<String>), OpenError> {
-        let parts = parts(file, tokenizer)?;
+    /// A model laid out for the kernels, and what there is to say of it.
+    fn repack(&self, input: &Input, tokenizer: Option<&Path>) -> Result<(Packed, Remarks), OpenError> {
+        let parts = input.parts(tokenizer)?;
         let panel = |format| self.kernels.panel(format);
-        let spent = |bytes: &[u8]| file.let_go(bytes);
+        let spent = |bytes: &[u8]| input.let_go(bytes);
         let options = PackOptions { progress: self.progress, spent: &spent, ..PackOptions::keep(&panel, self.threads) };
-        let packed = pack(&parts, &options).map_err(|error| OpenError::Pack { path: file.path().into(), error })?;
-        Ok((packed, parts.vocab_left_out))
+        let packed = pack(&parts, &options).map_err(|error| OpenError::Pack { path: input.path().into(), error })?;
+        let converted = packed.converted().iter().map(ToString::to_string).collect();
+        Ok((packed, Remarks { vocab_left_out: parts.vocab_left_out, converted }))
     }
 }
 

@@ -20,10 +20,66 @@ pub enum Encoding {
     Q4_0,
     /// GGUF `Q4_1`: per 32 values an f16 scale, an f16 minimum, then nibbles as in `Q4_0` but unsigned.
     Q4_1,
+    /// GGUF `Q5_0`: as `Q4_0`, with a fifth bit; our formats hold it as int8 without loss.
+    Q5_0,
+    /// GGUF `Q5_1`: as `Q4_1`, with a fifth bit.
+    Q5_1,
+    /// GGUF `IQ4_NL`: as `Q4_0`, but codes number the 16 levels of a table; int8 holds it without loss.
+    IQ4NL,
+    /// GGUF `IQ4_XS`: the same for 256 values, with a 6-bit factor per 32.
+    IQ4XS,
+    /// GGUF `Q2_K`: 256 values of two bits, with 4-bit factors for scale and minimum per 16.
+    Q2K,
+    /// GGUF `Q3_K`: 256 values of three bits, with a 6-bit factor per 16.
+    Q3K,
+    /// GGUF `Q4_K`: 256 values of four bits, with 6-bit factors for scale and minimum per 32.
+    Q4K,
+    /// GGUF `Q5_K`: the same with five bits.
+    Q5K,
+    /// GGUF `Q6_K`: 256 values of six bits, with an 8-bit factor per 16.
+    Q6K,
     /// llama2.c version 2 (`q80`): all `i8` of the tensor, then all its `f32` scales, one a group.
     Llama2cQ80 {
         /// Values that share a scale.
         group: usize,
+    },
+}
+
+impl Encoding {
+    /// What people call it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F32 => "F32",
+            Self::F16 => "F16",
+            Self::BF16 => "BF16",
+            Self::Q8_0 => "Q8_0",
+            Self::Q4_0 => "Q4_0",
+            Self::Q4_1 => "Q4_1",
+            Self::Q5_0 => "Q5_0",
+            Self::Q5_1 => "Q5_1",
+            Self::IQ4NL => "IQ4_NL",
+            Self::IQ4XS => "IQ4_XS",
+            Self::Q2K => "Q2_K",
+            Self::Q3K => "Q3_K",
+            Self::Q4K => "Q4_K",
+            Self::Q5K => "Q5_K",
+            Self::Q6K => "Q6_K",
+            Self::Llama2cQ80 { .. } => "q80",
+        }
+    }
+}
+
+/// Where a tensor's rows are in its file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RowOrder {
+    /// In their place.
+    #[default]
+    InPlace,
+    /// Each head's first halves of RoPE pairs, then the second ones, where the engine wants pairs together: row `2i` of a head
+    /// is the file's row `i`, row `2i + 1` the file's `i + head_dim / 2`. So Hugging Face stores Llama's queries and keys.
+    HalvesOfHeads {
+        /// Rows of a head; even.
+        head_dim: usize,
     },
 }
 
@@ -40,6 +96,8 @@ pub struct SourceTensor<'a> {
     pub cols: usize,
     /// How `data` is encoded.
     pub encoding: Encoding,
+    /// Where in `data` its rows are.
+    pub order: RowOrder,
     /// Exactly the tensor's bytes.
     pub data: &'a [u8],
 }

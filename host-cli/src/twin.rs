@@ -16,18 +16,28 @@ use pipsqueak::{
     Image,
     kernels::{Format, Kernels},
 };
+use serde::{Deserialize, Serialize};
 
-use crate::{corpus::hash, failure::Failure, model::Mapped, output::Output, pack::Packed};
+use crate::{corpus::hash, failure::Failure, folder::Folder, model::Mapped, output::Output, pack::Packed};
 
 /// To be raised when the packer makes other bytes from the same file.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 /// The end of a twin: the record's length and its CRC-32, little-endian, and this.
 const MAGIC: &[u8; 8] = b"PIPSTWIN";
 const TAIL: usize = 4 + 4 + MAGIC.len();
 /// A temporary file that nobody has written to for so long has lost its writer.
 const FORGOTTEN: Duration = Duration::from_secs(60 * 60);
 
-/// The twin of one model file.
+/// What there is to say of a model that was laid out.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Remarks {
+    /// Why it has no vocabulary, where that has a reason.
+    pub vocab_left_out: Option<String>,
+    /// What became of tensors whose encoding is none of ours, a line each.
+    pub converted: Vec<String>,
+}
+
+/// The twin of one model.
 pub struct Twin {
     path: PathBuf,
     /// What it must have been made from.
@@ -36,8 +46,8 @@ pub struct Twin {
 
 /// What is under a twin's name.
 pub enum Found {
-    /// A twin that may be used, and why it has no vocabulary where that has a reason.
-    Twin(Mapped, Option<String>),
+    /// A twin that may be used, and what there was to say when it was made.
+    Twin(Mapped, Remarks),
     /// Nothing.
     Nothing,
     /// Something that may not.
@@ -63,21 +73,27 @@ impl fmt::Display for Refused {
 }
 
 impl Twin {
-    /// The twin, in `folder`, of the model `file` with `tokenizer`, laid out for `kernels`.
+    /// The twin, in `folder`, of the model `file` with `tokenizer`, laid out for `kernels`. Where the model is a folder of its
+    /// own, it is made from all files that are read of it.
     pub fn of(folder: &Path, file: &Path, tokenizer: Option<&Path>, kernels: &dyn Kernels) -> io::Result<Self> {
-        let mut name = String::new();
-        let mut state = String::new();
+        let (mut name, mut state) = (String::new(), String::new());
         for path in std::iter::once(file).chain(tokenizer) {
-            let path = fs::canonicalize(path)?;
-            let metadata = fs::metadata(&path)?;
-            let changed = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            name += &format!("{path:?}\n");
-            state += &format!("{} bytes, changed at {}\n", metadata.len(), changed.as_nanos());
+            name += &format!("{:?}\n", fs::canonicalize(path)?);
+            // One more file of a folder, or one less, is another state of it too.
+            let files = if path.is_dir() { Folder::paths(path) } else { vec![path.into()] };
+            for file in files {
+                let metadata = fs::metadata(&file)?;
+                let changed = metadata.modified()?.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                let which = file.file_name().unwrap_or_default();
+                state += &format!("{which:?}: {} bytes, changed at {}\n", metadata.len(), changed.as_nanos());
+            }
         }
         for format in [Format::Q8, Format::Q4, Format::Q4M] {
             name += &format!("{} {:?}\n", format.name(), kernels.panel(format));
         }
-        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let full = fs::canonicalize(file)?;
+        let stem = if file.is_dir() { full.file_name() } else { file.file_stem() };
+        let stem = stem.unwrap_or_default().to_string_lossy();
         let path = folder.join(format!("{stem}.{:016x}.pips", hash::of_bytes(name.as_bytes())));
         let key = format!("pipsqueak {} layout {LAYOUT}\n{name}{state}", env!("CARGO_PKG_VERSION"));
         Ok(Self { path, key })
@@ -99,24 +115,28 @@ impl Twin {
             Err(error) => return damaged(&error),
         };
         let Some((image, record)) = split(file.bytes()) else { return damaged(&"its record is not whole") };
-        let Some(left_out) = record.strip_prefix(self.key.as_bytes()) else { return Found::Refused(Refused::Stale) };
-        let left_out = String::from_utf8_lossy(left_out).into_owned();
+        let Some(remarks) = record.strip_prefix(self.key.as_bytes()) else { return Found::Refused(Refused::Stale) };
+        let remarks = match serde_json::from_slice(remarks) {
+            Ok(remarks) => remarks,
+            Err(error) => return damaged(&error),
+        };
         match Image::open(image) {
             Err(error) => return damaged(&error),
             Ok(opened) if opened.len() != image.len() => return damaged(&"its length is wrong"),
             Ok(opened) if !intact(&opened, threads) => return damaged(&"its weights are not those of their checksums"),
             Ok(_) => {}
         }
-        Found::Twin(file, Some(left_out).filter(|text| !text.is_empty()))
+        Found::Twin(file, remarks)
     }
 
-    /// Keeps a model that was laid out, and why it has no vocabulary where that has a reason.
-    pub fn keep(&self, packed: &Packed, left_out: Option<&str>) -> Result<(), Failure> {
+    /// Keeps a model that was laid out, and what there is to say of it.
+    pub fn keep(&self, packed: &Packed, remarks: &Remarks) -> Result<(), Failure> {
         if let Some(folder) = self.path.parent() {
             fs::create_dir_all(folder).map_err(|error| Failure::file(folder, &error))?;
             self.sweep(folder);
         }
-        let record = [self.key.as_bytes(), left_out.unwrap_or_default().as_bytes()].concat();
+        let remarks = serde_json::to_vec(remarks).map_err(Failure::new)?;
+        let record = [self.key.as_bytes(), &remarks].concat();
         let mut output = Output::create(&self.path)?;
         output.write(packed.bytes())?;
         output.write(&record)?;

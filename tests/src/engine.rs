@@ -12,7 +12,7 @@ use pipsqueak::{
 };
 use pipsqueak_cli::{
     pack::{ModelParts, PackOptions, Packed, Quant, pack},
-    source::{Encoding, RopeScaling, Source, SourceTensor},
+    source::{Encoding, RopeScaling, RowOrder, Source, SourceTensor},
 };
 
 use crate::tiny_model::{TinyModel, TinyTensor, encode};
@@ -54,6 +54,7 @@ impl TinyFile {
                     rows: tensor.rows,
                     cols: tensor.cols,
                     encoding: Encoding::F32,
+                    order: RowOrder::InPlace,
                     data,
                 })
                 .collect(),

@@ -39,13 +39,9 @@ pub fn expressions(pre: PreTokenizer) -> Vec<String> {
         PreTokenizer::Smollm => in_turn(&[r"\p{N}", GPT2]),
         PreTokenizer::Llama3 => any(&[CONTRACTION, LETTERS, r"\p{N}{1,3}", OTHERS, SPACE]),
         PreTokenizer::Qwen2 => any(&[CONTRACTION, LETTERS, r"\p{N}", OTHERS, SPACE]),
-        PreTokenizer::Qwen35 => any(&[
-            CONTRACTION,
-            r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+",
-            r"\p{N}",
-            r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*",
-            SPACE,
-        ]),
+        PreTokenizer::Qwen35 => {
+            any(&[CONTRACTION, r"[^\r\n\p{L}\p{N}]?[\p{L}\p{M}]+", r"\p{N}", r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*", SPACE])
+        }
         PreTokenizer::Falcon => in_turn(&[r"[\p{P}\$\+<=>\^~\|`]+", GPT2, "[0-9][0-9][0-9]"]),
         PreTokenizer::DeepseekLlm => in_turn(&[
             r"[\r\n]",
@@ -56,7 +52,9 @@ pub fn expressions(pre: PreTokenizer) -> Vec<String> {
             r"\p{N}+",
         ]),
         PreTokenizer::DeepseekCoder => in_turn(&[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CHINESE, r"\p{N}"]),
-        PreTokenizer::Gpt4o => any(&[&cased_words(&format!("{CONTRACTION}?")), r"\p{N}{1,3}", OTHERS_AND_SLASHES, SPACE]),
+        PreTokenizer::Gpt4o => {
+            any(&[&cased_words(&format!("{CONTRACTION}?")), r"\p{N}{1,3}", OTHERS_AND_SLASHES, SPACE])
+        }
         PreTokenizer::Tekken => any(&[&cased_words(""), r"\p{N}", OTHERS_AND_SLASHES, SPACE]),
         PreTokenizer::Gemma4 => any(&[r"[^\n]+", r"\n+"]),
         _ => panic!("no expressions for {pre:?}"),

@@ -8,6 +8,7 @@ use pipsqueak::{
 use pipsqueak_cli::source::Encoding;
 
 use crate::{
+    gguf_blocks,
     gguf_writer::{GgufWriter, Value},
     rng::Rng,
 };
@@ -150,7 +151,16 @@ pub fn type_code(encoding: Encoding) -> u32 {
         Encoding::F16 => 1,
         Encoding::Q4_0 => 2,
         Encoding::Q4_1 => 3,
+        Encoding::Q5_0 => 6,
+        Encoding::Q5_1 => 7,
         Encoding::Q8_0 => 8,
+        Encoding::Q2K => 10,
+        Encoding::Q3K => 11,
+        Encoding::Q4K => 12,
+        Encoding::Q5K => 13,
+        Encoding::Q6K => 14,
+        Encoding::IQ4NL => 20,
+        Encoding::IQ4XS => 23,
         Encoding::BF16 => 30,
         Encoding::Llama2cQ80 { .. } => panic!("not an encoding of GGUF"),
     }
@@ -203,6 +213,7 @@ pub fn encode(values: &[f32], encoding: Encoding) -> Vec<u8> {
             }
             scales.iter().for_each(|scale| out.extend(scale.to_le_bytes()));
         }
+        other => gguf_blocks::encode(values, other, &mut out),
     }
     out
 }

@@ -15,8 +15,23 @@ use pipsqueak_tests::{
     tiny_model::{TinyModel, encode, tiny_config},
 };
 
-const GGUF_ENCODINGS: [Encoding; 6] =
-    [Encoding::F32, Encoding::F16, Encoding::BF16, Encoding::Q8_0, Encoding::Q4_0, Encoding::Q4_1];
+const GGUF_ENCODINGS: [Encoding; 15] = [
+    Encoding::F32,
+    Encoding::F16,
+    Encoding::BF16,
+    Encoding::Q8_0,
+    Encoding::Q4_0,
+    Encoding::Q4_1,
+    Encoding::Q5_0,
+    Encoding::Q5_1,
+    Encoding::IQ4NL,
+    Encoding::IQ4XS,
+    Encoding::Q2K,
+    Encoding::Q3K,
+    Encoding::Q4K,
+    Encoding::Q5K,
+    Encoding::Q6K,
+];
 
 fn tiny() -> TinyModel {
     TinyModel::random(tiny_config(), 1)
@@ -40,7 +55,11 @@ fn assert_tensors(source: &Source<'_>, model: &TinyModel, matrix_encoding: Encod
             Encoding::F32 => 0.0,
             Encoding::F16 => largest / 1024.0,
             Encoding::BF16 | Encoding::Q8_0 | Encoding::Llama2cQ80 { .. } => largest / 120.0,
-            Encoding::Q4_0 | Encoding::Q4_1 => largest / 10.0,
+            Encoding::Q6K => largest / 50.0,
+            Encoding::Q5_0 | Encoding::Q5_1 | Encoding::Q5K => largest / 25.0,
+            Encoding::Q4_0 | Encoding::Q4_1 | Encoding::Q4K => largest / 10.0,
+            Encoding::Q3K | Encoding::IQ4NL | Encoding::IQ4XS => largest / 5.0,
+            Encoding::Q2K => largest / 2.0,
         };
         let mut out = vec![0.0; got.cols];
         for (row, want) in want.values.chunks(got.cols).enumerate() {
@@ -67,8 +86,12 @@ fn an_unsupported_tokenizer_leaves_the_weights_usable() {
 #[test]
 fn gguf_tensors_in_every_encoding() {
     for tied_head in [true, false] {
-        let model = TinyModel::random(Config { tied_head, ..tiny_config() }, 2);
         for encoding in GGUF_ENCODINGS {
+            let width = tiny_config().dim.max(encoding.block_len() as u32);
+            let config = Config { dim: width, hidden_dim: 2 * width, head_dim: width / 4, ..tiny_config() };
+            let att_scale = (1.0 / f64::from(config.head_dim).sqrt()) as f32;
+            let config = Config { rope_dim: config.head_dim, att_scale, tied_head, ..config };
+            let model = TinyModel::random(config, 2);
             let bytes = model.gguf(encoding).bytes();
             let source = open(&bytes).unwrap();
             assert_eq!(source.config, model.config);
@@ -205,7 +228,7 @@ fn gguf_rope_scaling() {
 fn gguf_refusals_by_name() {
     // What the error says, and the change that provokes it.
     type Change = fn(&mut GgufWriter) -> &mut GgufWriter;
-    let cases: [(&str, Change); 41] = [
+    let cases: [(&str, Change); 42] = [
         ("GGUF version 1 cannot be read", |w| {
             w.version = 1;
             w
@@ -248,7 +271,11 @@ fn gguf_refusals_by_name() {
         ("not causal", |w| w.set("llama.attention.causal", Value::Bool(false))),
         ("\"blk.0.attn_q.bias\" is not part", |w| w.tensor("blk.0.attn_q.bias", &[64], 0, vec![0; 256])),
         ("\"mm.0.weight\" is not part", |w| w.tensor("mm.0.weight", &[64], 0, vec![0; 256])),
-        ("is Q4_K, which is not supported yet; requantise", |w| {
+        ("is IQ2_XS, which cannot be read; F32,", |w| {
+            w.tensor_mut("blk.1.attn_k.weight").type_code = 17;
+            w
+        }),
+        ("has 64 columns; its encoding needs a multiple of 256", |w| {
             w.tensor_mut("blk.1.attn_k.weight").type_code = 12;
             w
         }),

@@ -140,6 +140,29 @@ fn formats_agree() {
             let relative = (error / size).sqrt();
             assert!(relative > 0.0 && relative < tolerance, "{relative} should be below {tolerance}");
         }
+        // Blocks of 256 need a wider model.
+        let config =
+            Config { dim: 256, hidden_dim: 256, head_dim: 64, rope_dim: 64, att_scale: 0.125, ..tiny_config() };
+        let model = TinyModel::random(Config { tied_head, ..config }, 7);
+        let want = logits(&model.gguf(Encoding::F32).bytes());
+        let size = want.iter().map(|x| x * x).sum::<f64>();
+        for (encoding, tolerance) in [
+            (Encoding::Q6K, 0.1),
+            (Encoding::Q5K, 0.15),
+            (Encoding::Q5_0, 0.15),
+            (Encoding::Q5_1, 0.15),
+            (Encoding::Q4K, 0.3),
+            (Encoding::IQ4XS, 0.4),
+            (Encoding::IQ4NL, 0.4),
+            (Encoding::Q3K, 0.6),
+            (Encoding::Q2K, 0.9),
+        ] {
+            let got = logits(&model.gguf(encoding).bytes());
+            let error = got.iter().zip(&want).map(|(got, want)| (got - want).powi(2)).sum::<f64>();
+            let relative = (error / size).sqrt();
+            println!("{encoding:?}: {relative}");
+            assert!(relative > 0.0 && relative < tolerance, "{encoding:?}: {relative} should be below {tolerance}");
+        }
     }
 }
 

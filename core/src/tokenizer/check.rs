@@ -103,9 +103,7 @@ const fn header(reader: &mut Reader<'_>) -> Result<Header, VocabError> {
         }
         layout::MODEL_BPE => match PreTokenizer::from_code(pre) {
             Some(pre) if !pre.is_linked() => return Err(VocabError::LeftOut { feature: pre.feature() }),
-            Some(pre) => {
-                (VocabModel::Bpe(pre), layout::FLAG_ADD_BOS | layout::FLAG_WIDE | layout::FLAG_IGNORE_MERGES)
-            }
+            Some(pre) => (VocabModel::Bpe(pre), layout::FLAG_ADD_BOS | layout::FLAG_WIDE | layout::FLAG_IGNORE_MERGES),
             None => return Err(VocabError::UnknownPreTokenizer { got: pre }),
         },
         layout::MODEL_SENTENCEPIECE if pre == 0 => {

@@ -15,25 +15,24 @@ use crate::{
     args::InspectArgs,
     boards, engine,
     failure::Failure,
-    model::{Mapped, is_image},
+    input::Input,
     pack::{PackOptions, macs_per_token, pack},
 };
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
     // As it is stored; a foreign file as its canonical image would be.
-    let file = Mapped::model(args.model.model.as_deref())?;
-    let path = file.path().to_path_buf();
+    let input = Input::open(args.model.model.as_deref())?;
+    let path = input.path();
     let tokenizer = args.model.tokenizer.tokenizer.as_deref();
     let packed;
-    let model;
-    let image = if is_image(file.bytes()) && tokenizer.is_none() {
-        model = file;
-        Image::open(model.bytes()).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?
+    let image = if let Some(bytes) = input.image().filter(|_| tokenizer.is_none()) {
+        Image::open(bytes).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?
     } else {
-        let parts = crate::model::parts(&file, tokenizer)?;
+        let parts = input.parts(tokenizer)?;
         let canonical = |_: Format| Panel::R1;
         let options = PackOptions::keep(&canonical, engine::open_threads(None));
         packed = pack(&parts, &options).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
+        packed.converted().iter().for_each(|converted| eprintln!("pipsqueak: {converted}"));
         Image::open(packed.bytes()).map_err(Failure::new)?
     };
     let config = image.config();

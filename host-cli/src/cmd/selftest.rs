@@ -6,13 +6,7 @@ use pipsqueak::{
 };
 use pipsqueak_kernels::testing;
 
-use crate::{
-    args::SelftestArgs,
-    engine,
-    failure::Failure,
-    model::{Mapped, Model, is_image},
-    pack::golden,
-};
+use crate::{args::SelftestArgs, engine, failure::Failure, input::Input, model::Model, pack::golden};
 
 pub(super) fn run(args: &SelftestArgs) -> Result<(), Failure> {
     let sets: Vec<&'static dyn Kernels> = match args.kernels.as_deref() {
@@ -24,11 +18,11 @@ pub(super) fn run(args: &SelftestArgs) -> Result<(), Failure> {
         failures += test_kernels(*kernels);
     }
     let path = args.model.model.as_deref();
-    let file = Mapped::model(path)?;
-    if is_image(file.bytes()) {
-        let name = file.path().display();
+    let input = Input::open(path)?;
+    if let Some(bytes) = input.image() {
+        let name = input.path().display();
         let fail = |error: pipsqueak::ImageError| Failure::new(format_args!("{name}: {error}"));
-        let image = Image::open(file.bytes()).map_err(fail)?;
+        let image = Image::open(bytes).map_err(fail)?;
         image.verify().map_err(fail)?;
         eprintln!("{name}: all checksums are right");
     }

@@ -10,10 +10,9 @@ use pipsqueak::Vocab;
 use super::print;
 use crate::{
     args::{ModelArgs, TokenizeArgs},
-    engine,
+    boxed, engine,
     failure::Failure,
-    import,
-    model::{Mapped, is_image},
+    input::{self, Input},
     vocab,
 };
 
@@ -76,22 +75,25 @@ fn words(args: &TokenizeArgs) -> Result<(ModelArgs, Option<String>), Failure> {
     Ok((ModelArgs { model, tokenizer }, text))
 }
 
-/// The vocabulary's section. Weights are not touched, and a GGUF that holds a vocabulary alone will do.
+/// The vocabulary's section. Weights are not touched, and a GGUF or a folder that holds a vocabulary alone will do.
 fn section(args: &ModelArgs) -> Result<Vec<u8>, Failure> {
-    let file = Mapped::model(args.model.as_deref().or(args.tokenizer.tokenizer.as_deref()))?;
-    let path = file.path();
-    let fail = |error: &dyn std::fmt::Display| Failure::new(format_args!("{}: {error}", path.display()));
-    if is_image(file.bytes()) {
-        let image = pipsqueak::Image::open(file.bytes()).map_err(|error| fail(&error))?;
-        engine::vocab(&image, None)?;
-        return Ok(image.vocab_bytes().to_vec());
-    }
-    let source = if file.bytes().starts_with(import::gguf::MAGIC) && args.tokenizer.tokenizer.is_none() {
-        import::gguf::vocab_only(file.bytes()).map_err(|error| fail(&error))?
-    } else {
-        let tokenizer = args.tokenizer.tokenizer.as_deref().map(Mapped::open).transpose()?;
-        let source = import::open(file.bytes(), tokenizer.as_ref().map(Mapped::bytes)).map_err(|error| fail(&error))?;
-        source.vocab.ok_or_else(|| fail(&"no vocabulary in it: name llama2.c's tokenizer.bin with --tokenizer"))?
+    let tokenizer = args.tokenizer.tokenizer.as_deref();
+    // A vocabulary by itself.
+    let (path, tokenizer) = match args.model.as_deref() {
+        None => (tokenizer, None),
+        path => (path, tokenizer),
     };
+    let named = path.unwrap_or(Path::new(boxed::NAME)).display().to_string();
+    let fail = |error: &dyn std::fmt::Display| Failure::new(format_args!("{named}: {error}"));
+    if !path.is_some_and(Path::is_dir) {
+        let input = Input::open(path)?;
+        if let Some(bytes) = input.image() {
+            let image = pipsqueak::Image::open(bytes).map_err(|error| fail(&error))?;
+            engine::vocab(&image, None)?;
+            return Ok(image.vocab_bytes().to_vec());
+        }
+    }
+    let source = input::vocab(path, tokenizer)?;
+    let source = source.ok_or_else(|| fail(&"no vocabulary in it: name llama2.c's tokenizer.bin with --tokenizer"))?;
     vocab::build(&source).map_err(|error| fail(&error))
 }

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 
 use crate::{
-    cmd::pack::panels,
     engine,
     failure::Failure,
+    pack::panels,
     train::{
         run::{Conduct, run as train},
         settings::{Files, Given, Settings},

@@ -1,38 +1,36 @@
 //! From a file's own encoding to plain `f32`, one row at a time, and the search for what is not finite.
 
-use crate::source::{Encoding, SourceTensor};
+use crate::source::{Encoding, RowOrder, SourceTensor};
 
-use super::ImportError;
-
-/// Values that share a scale in GGUF's `Q8_0`, `Q4_0` and `Q4_1`.
-pub const BLOCK: usize = 32;
+use super::{
+    ImportError,
+    blocks::{BLOCK, Run},
+};
 
 impl Encoding {
     /// Values in a row must be a multiple of this.
     pub fn block_len(self) -> usize {
-        match self {
-            Self::F32 | Self::F16 | Self::BF16 | Self::Llama2cQ80 { .. } => 1,
-            Self::Q8_0 | Self::Q4_0 | Self::Q4_1 => BLOCK,
-        }
+        self.layout().map_or(1, |layout| layout.values)
     }
 
     /// Bytes of a `rows` x `cols` tensor in this encoding. `None` where blocks or groups do not come out even, or the
     /// size does not fit.
     pub fn tensor_bytes(self, rows: u64, cols: u64) -> Option<u64> {
         let values = rows.checked_mul(cols)?;
-        let blocks = || if cols.is_multiple_of(BLOCK as u64) { Some(values / BLOCK as u64) } else { None };
         match self {
             Self::F32 => values.checked_mul(4),
             Self::F16 | Self::BF16 => values.checked_mul(2),
-            Self::Q8_0 => blocks()?.checked_mul(34),
-            Self::Q4_0 => blocks()?.checked_mul(18),
-            Self::Q4_1 => blocks()?.checked_mul(20),
             Self::Llama2cQ80 { group } => {
                 let group = u64::try_from(group).ok().filter(|group| *group > 0)?;
                 if !values.is_multiple_of(group) {
                     return None;
                 }
                 (values / group).checked_mul(4)?.checked_add(values)
+            }
+            _ => {
+                let layout = self.layout()?;
+                let block = layout.values as u64;
+                cols.is_multiple_of(block).then_some(values / block)?.checked_mul(layout.bytes as u64)
             }
         }
     }
@@ -48,7 +46,7 @@ impl SourceTensor<'_> {
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         assert_eq!(out.len(), self.cols, "a row has `cols` values");
-        let cols = self.cols;
+        let (row, cols) = (self.stored_row(row), self.cols);
         match self.encoding {
             Encoding::F32 => {
                 let data = &self.data[row * cols * 4..][..cols * 4];
@@ -100,12 +98,42 @@ impl SourceTensor<'_> {
                     *x = scale * f32::from(*q as i8);
                 }
             }
+            encoding => {
+                let Some(layout) = encoding.layout() else { return };
+                for (x, b) in out.chunks_exact_mut(layout.values).zip(self.row_blocks(row, layout.bytes)) {
+                    for (index, x) in x.chunks_exact_mut(BLOCK).enumerate() {
+                        if let Some(run) = encoding.run(b, index) {
+                            x.copy_from_slice(&run.values());
+                        }
+                    }
+                }
+            }
         }
     }
 
-    /// The blocks of one row, each `bytes` long.
+    /// Values 32 `index` to 32 `index` + 31 of a row, as stored; `None` for an encoding without blocks, or beyond the end.
+    pub(crate) fn run(&self, row: usize, index: usize) -> Option<Run> {
+        let layout = self.encoding.layout()?;
+        let runs = layout.values / BLOCK;
+        let at = self.stored_row(row).checked_mul(self.cols / layout.values)? + index / runs;
+        let block = self.data.get(at * layout.bytes..)?.get(..layout.bytes)?;
+        self.encoding.run(block, index % runs)
+    }
+
+    /// Where a row is in the file.
+    pub(crate) fn stored_row(&self, row: usize) -> usize {
+        match self.order {
+            RowOrder::InPlace => row,
+            RowOrder::HalvesOfHeads { head_dim } => {
+                let (pair, second) = (row % head_dim / 2, row % 2);
+                row / head_dim * head_dim + pair + second * (head_dim / 2)
+            }
+        }
+    }
+
+    /// The blocks of one row of the file, each `bytes` long.
     fn row_blocks(&self, row: usize, bytes: usize) -> std::slice::ChunksExact<'_, u8> {
-        let row_bytes = self.cols / BLOCK * bytes;
+        let row_bytes = self.cols / self.encoding.block_len() * bytes;
         self.data[row * row_bytes..][..row_bytes].chunks_exact(bytes)
     }
 
@@ -129,20 +157,18 @@ pub fn check_finite(tensor: &SourceTensor<'_>) -> Result<(), ImportError> {
         Encoding::F32 => (first_bad(tensor.data, 4, |b| (!f32_at(b).is_finite()).then_some("value")), 1),
         Encoding::F16 => (first_bad(tensor.data, 2, |b| (!f16_at(b).is_finite()).then_some("value")), 1),
         Encoding::BF16 => (first_bad(tensor.data, 2, |b| (!bf16_at(b).is_finite()).then_some("value")), 1),
-        Encoding::Q8_0 => (first_bad(tensor.data, 34, |b| (!f16_at(b).is_finite()).then_some("scale")), BLOCK),
-        Encoding::Q4_0 => (first_bad(tensor.data, 18, |b| (!f16_at(b).is_finite()).then_some("scale")), BLOCK),
-        Encoding::Q4_1 => {
-            let check = |b: &[u8]| match (f16_at(b).is_finite(), f16_at(&b[2..]).is_finite()) {
-                (false, _) => Some("scale"),
-                (true, false) => Some("minimum"),
-                (true, true) => None,
-            };
-            (first_bad(tensor.data, 20, check), BLOCK)
-        }
         Encoding::Llama2cQ80 { group } => {
             let scales = tensor.data.get(tensor.rows.saturating_mul(tensor.cols)..).unwrap_or(&[]);
             let check = |b: &[u8]| (!(f32_at(b) * -128.0).is_finite()).then_some("scale");
             (first_bad(scales, 4, check), group)
+        }
+        encoding => {
+            let Some(layout) = encoding.layout() else { return Ok(()) };
+            let check = |b: &[u8]| {
+                let minimum = || layout.minimum.is_some_and(|at| !f16_at(&b[at..]).is_finite());
+                if !f16_at(&b[layout.scale..]).is_finite() { Some("scale") } else { minimum().then_some("minimum") }
+            };
+            (first_bad(tensor.data, layout.bytes, check), layout.values)
         }
     };
     match found {
@@ -183,7 +209,7 @@ fn bf16_at(bytes: &[u8]) -> f32 {
 }
 
 /// The little-endian half that `bytes` starts with; exact.
-fn f16_at(bytes: &[u8]) -> f32 {
+pub(super) fn f16_at(bytes: &[u8]) -> f32 {
     f16_to_f32(u16::from_le_bytes([bytes[0], bytes[1]]))
 }
 
@@ -208,7 +234,7 @@ mod tests {
 
     fn tensor(encoding: Encoding, rows: usize, cols: usize, data: &[u8]) -> SourceTensor<'_> {
         assert_eq!(encoding.tensor_bytes(rows as u64, cols as u64), Some(data.len() as u64));
-        SourceTensor { kind: TensorKind::Wk, layer: 3, rows, cols, encoding, data }
+        SourceTensor { kind: TensorKind::Wk, layer: 3, rows, cols, encoding, order: RowOrder::InPlace, data }
     }
 
     /// Every half against its definition, computed in f64.
@@ -240,6 +266,20 @@ mod tests {
         let data = [0x80, 0x3f, 0x00, 0xc0, 0x00, 0x3f, 0x40, 0x40]; // 1, -2, 0.5, 3
         tensor(Encoding::BF16, 2, 2, &data).dequantize_row(1, &mut out);
         assert_eq!(out, [0.5, 3.0]);
+    }
+
+    /// Two heads of six rows: `r0 r2 r4 r1 r3 r5` of each in the file.
+    #[test]
+    fn rows_of_heads_in_halves() {
+        let data: Vec<u8> = (0..12).flat_map(|x| (x as f32).to_le_bytes()).collect();
+        let tensor =
+            SourceTensor { order: RowOrder::HalvesOfHeads { head_dim: 6 }, ..tensor(Encoding::F32, 12, 1, &data) };
+        let rows = (0..12).map(|row| {
+            let mut out = [0.0];
+            tensor.dequantize_row(row, &mut out);
+            out[0]
+        });
+        assert_eq!(rows.collect::<Vec<_>>(), [0., 3., 1., 4., 2., 5., 6., 9., 7., 10., 8., 11.]);
     }
 
     #[test]

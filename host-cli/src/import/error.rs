@@ -181,6 +181,45 @@ pub enum ImportError {
         /// "value", "scale" or "minimum".
         what: &'static str,
     },
+    /// Text that is not the JSON it should be.
+    Json {
+        /// What is written in it.
+        what: &'static str,
+        /// What is wrong, and at which line and column.
+        why: String,
+    },
+    /// A tensor of a safetensors file that overlaps another, leaves a gap, or ends before it starts.
+    Offsets {
+        /// The tensor.
+        tensor: String,
+        /// Where its bytes start in the data.
+        start: u64,
+        /// Where they end.
+        end: u64,
+        /// Where they must start: at the end of the tensor before.
+        want: u64,
+    },
+    /// A tensor of a safetensors file with more or fewer bytes than its shape and type ask for.
+    TensorBytes {
+        /// The tensor.
+        tensor: String,
+        /// Bytes it has.
+        have: u64,
+        /// Bytes its shape and type ask for.
+        need: u64,
+    },
+    /// A tensor that is not in the shard where the index has it.
+    NotInShard {
+        /// The tensor.
+        tensor: String,
+        /// The shard.
+        shard: String,
+    },
+    /// A folder without weights that can be read.
+    NoWeights {
+        /// Weights of another kind that are there, or an empty string.
+        instead: &'static str,
+    },
     /// A kind of tokenizer that is not implemented.
     Tokenizer {
         /// Its name in the file, with its pre-tokenizer where it has one.
@@ -210,7 +249,10 @@ impl fmt::Display for ImportError {
                 for byte in first {
                     write!(f, " {byte:02x}")?;
                 }
-                write!(f, "; GGUF (version 2 or 3) and llama2.c .bin (version 0, 1 or 2) can be read")
+                write!(
+                    f,
+                    "; GGUF (version 2 or 3), llama2.c .bin (version 0, 1 or 2) and a Hugging Face model, named by its folder, can be read"
+                )
             }
             Self::BigEndian => write!(f, "this GGUF is big-endian; convert it to little-endian"),
             Self::Version { format, found, supported } => {
@@ -236,12 +278,13 @@ impl fmt::Display for ImportError {
             Self::BadValue { what, found, want } => write!(f, "{what} is {found}; it must be {want}"),
             Self::Architecture { found } => write!(
                 f,
-                "architecture {found:?} is not supported; llama is (Llama 2 and 3, SmolLM2, TinyLlama, Mistral)"
+                "architecture {found:?} is not supported; llama is (Llama 2 and 3, SmolLM2, TinyLlama, Mistral; in Hugging \
+                 Face's words LlamaForCausalLM and MistralForCausalLM)"
             ),
             Self::Unsupported { what, hint } => write!(f, "{what} not supported; {hint}"),
             Self::TensorType { tensor, found } => write!(
                 f,
-                "tensor {tensor:?} is {found}, which is not supported yet; requantise the model to Q8_0, Q4_0, Q4_1, F16, BF16 or F32"
+                "tensor {tensor:?} is {found}, which cannot be read; F32, F16, BF16, Q2_K to Q6_K, Q4_0 to Q8_0, IQ4_NL and IQ4_XS can"
             ),
             Self::UnexpectedTensor { tensor } => {
                 write!(
@@ -266,6 +309,23 @@ impl fmt::Display for ImportError {
             Self::Overflow { what } => write!(f, "the size of {what} does not fit in 64 bits"),
             Self::NotFinite { tensor, row, col, what } => {
                 write!(f, "tensor {tensor}: the {what} at row {row}, column {col} is not a finite number")
+            }
+            Self::Json { what, why } => write!(f, "not the JSON of {what}: {why}"),
+            Self::Offsets { tensor, start, end, want } => write!(
+                f,
+                "tensor {tensor:?} is said to have bytes {start} to {end} of the data; the tensor before ends at {want}"
+            ),
+            Self::TensorBytes { tensor, have, need } => {
+                write!(f, "tensor {tensor:?} has {have} bytes; its shape and type ask for {need}")
+            }
+            Self::NotInShard { tensor, shard } => {
+                write!(f, "tensor {tensor:?} should be in {shard} by the index, and is not there")
+            }
+            Self::NoWeights { instead: "" } => {
+                write!(f, "no weights: neither model.safetensors nor model.safetensors.index.json is there")
+            }
+            Self::NoWeights { instead } => {
+                write!(f, "no weights but {instead}, which cannot be read; convert them to model.safetensors")
             }
             Self::Tokenizer { found } => write!(
                 f,

@@ -17,7 +17,7 @@ use pipsqueak::{
 
 use super::{ImportError, cursor::Cursor, shape};
 use crate::{
-    source::{Encoding, RopeScaling, Source, SourceTensor},
+    source::{Encoding, RopeScaling, RowOrder, Source, SourceTensor},
     vocab::{Token, TokenKind, VocabModel, VocabSource},
 };
 
@@ -224,7 +224,8 @@ impl<'a> TensorReader<'a> {
             let data = self.cursor.take(bytes, kind.name())?;
             // `data` exists, and rows and columns are at least one, so both fit in memory.
             let (rows, cols) = (rows as usize, cols as usize);
-            self.tensors.push(SourceTensor { kind, layer, rows, cols, encoding: self.encoding(kind), data });
+            let (encoding, order) = (self.encoding(kind), RowOrder::InPlace);
+            self.tensors.push(SourceTensor { kind, layer, rows, cols, encoding, order, data });
         }
         Ok(())
     }

@@ -3,29 +3,40 @@
 //! Nothing is copied but the vocabulary: tensors borrow the file, in its own encoding. No input can panic, overrun, or
 //! make an importer allocate more than a small multiple of the file's length.
 
+mod blocks;
 mod cursor;
 mod dequantize;
 mod error;
 pub mod gguf;
+pub mod huggingface;
 pub mod llama2c;
 mod shape;
 
-pub use dequantize::{BLOCK, check_finite};
+pub use blocks::BLOCK;
+pub(crate) use blocks::Run;
+pub use dequantize::check_finite;
 pub use error::ImportError;
 
 use crate::{source::Source, vocab::VocabSource};
 
-/// Reads a model file of any known format: GGUF, or llama2.c's `.bin`.
+/// Reads a model file of any known format: GGUF, or llama2.c's `.bin`. A Hugging Face model is not one file: see
+/// [`huggingface::open`].
 ///
 /// `tokenizer` is a llama2.c `tokenizer.bin` or a vocabulary-only GGUF. A llama2.c model has no vocabulary of its own,
 /// so without one [`Source::vocab`] is `None`; a GGUF's own vocabulary is replaced by it.
 pub fn open<'a>(bytes: &'a [u8], tokenizer: Option<&[u8]>) -> Result<Source<'a>, ImportError> {
     let mut source = if bytes.starts_with(gguf::MAGIC) { gguf::open(bytes)? } else { llama2c::open(bytes)? };
     if let Some(tokenizer) = tokenizer {
-        source.vocab = Some(read_tokenizer(tokenizer, source.config.vocab_size)?);
-        source.vocab_left_out = None;
+        replace_vocab(&mut source, tokenizer)?;
     }
     Ok(source)
+}
+
+/// Puts another vocabulary in the place of the model's own.
+pub fn replace_vocab(source: &mut Source<'_>, tokenizer: &[u8]) -> Result<(), ImportError> {
+    source.vocab = Some(read_tokenizer(tokenizer, source.config.vocab_size)?);
+    source.vocab_left_out = None;
+    Ok(())
 }
 
 fn read_tokenizer(bytes: &[u8], vocab_size: u32) -> Result<VocabSource, ImportError> {

@@ -1,11 +1,14 @@
 //! The packer: a model's tensors, tables and texts into one image.
 //!
-//! A library function, so that a firmware's `build.rs` can pack its model too.
+//! A library too: a firmware's `build.rs` packs its model with [`Recipe`]. [`pack`] is what all packing comes down to.
 
+mod foreign;
 pub mod golden;
 mod importance;
+mod loss;
 mod own_text;
 mod parts;
+mod recipe;
 mod tensor;
 
 use std::{
@@ -15,6 +18,7 @@ use std::{
 };
 
 pub use importance::{Importance, measure};
+pub use loss::Converted;
 pub use own_text::{PIECE_TOKENS, own_text};
 #[cfg(feature = "train")]
 pub(crate) use parts::put_text;
@@ -29,8 +33,10 @@ use pipsqueak::{
     },
     tensor::TensorKind,
 };
+pub use recipe::{Recipe, Step, panels};
 
-use crate::{import::ImportError, vocab::VocabBuildError};
+use crate::{import::ImportError, pages::Lines, vocab::VocabBuildError};
+use loss::Loss;
 
 /// Why a model could not be packed.
 #[derive(Clone, Debug, PartialEq)]
@@ -52,6 +58,11 @@ pub enum PackError {
     },
     /// The image does not fit the address space.
     TooLarge,
+    /// The system has no memory for the image.
+    OutOfMemory {
+        /// Bytes of it.
+        bytes: usize,
+    },
     /// A value became infinite or NaN on the way to its new format.
     Overflow {
         /// Which tensor.
@@ -80,6 +91,7 @@ impl fmt::Display for PackError {
                 write!(f, "{part}, row {row}: a value is NaN or infinite: the image is damaged")
             }
             Self::TooLarge => f.write_str("the packed model does not fit the address space"),
+            Self::OutOfMemory { bytes } => write!(f, "{bytes} bytes for the packed model are not to be had"),
             Self::Overflow { kind, layer, row, format } => write!(
                 f,
                 "{}, row {row}: a value does not fit {}; choose a wider --quant",
@@ -141,14 +153,20 @@ impl<'a> PackOptions<'a> {
 
 /// A packed image in memory, aligned as an image must be.
 pub struct Packed {
-    lines: Vec<Line>,
+    lines: Lines,
     len: usize,
+    converted: Vec<Converted>,
 }
 
 impl Packed {
     /// The image's bytes.
     pub fn bytes(&self) -> &[u8] {
         bytes_of(&self.lines).get(..self.len).unwrap_or_default()
+    }
+
+    /// What became of tensors whose encoding is none of ours.
+    pub fn converted(&self) -> &[Converted] {
+        &self.converted
     }
 }
 
@@ -201,9 +219,11 @@ pub fn pack(parts: &ModelParts<'_>, options: &PackOptions<'_>) -> Result<Packed,
         places.push(Place { entry, start, len });
     }
     let len = place(0).ok_or(PackError::TooLarge)?;
-    let mut packed = Packed { lines: vec![Line::ZERO; Line::count(len)], len };
+    let lines = Lines::zeroed(Line::count(len)).map_err(|_| PackError::OutOfMemory { bytes: len })?;
+    let mut packed = Packed { lines, len, converted: Vec::new() };
     let bytes = bytes_of_mut(&mut packed.lines);
-    fill_tensors(parts, options, &mut places, bytes)?;
+    packed.converted = fill_tensors(parts, options, &mut places, bytes)?;
+    let bytes = bytes_of_mut(&mut packed.lines);
 
     let golden_bytes: Vec<u8> = match options.golden {
         Some(_) => vec![0; golden_words * 4],
@@ -260,7 +280,7 @@ fn fill_tensors(
     options: &PackOptions<'_>,
     places: &mut [Place],
     mut bytes: &mut [u8],
-) -> Result<(), PackError> {
+) -> Result<Vec<Converted>, PackError> {
     let total: u64 = places.iter().map(|place| place.len as u64).sum();
     // Each tensor's bytes, cut off the front in file order.
     let mut jobs = Vec::with_capacity(places.len());
@@ -269,18 +289,21 @@ fn fill_tensors(
         let (_, rest) = std::mem::take(&mut bytes).split_at_mut(place.start - at);
         let (out, rest) = rest.split_at_mut(place.len);
         (bytes, at) = (rest, place.start + place.len);
-        jobs.push(std::sync::Mutex::new((tensor, &mut place.entry, out)));
+        jobs.push(std::sync::Mutex::new((tensor, &mut place.entry, out, Loss::default())));
     }
     let (next, done, failed) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicBool::new(false));
     let work = || {
         while !failed.load(Ordering::Relaxed) {
             let Some(job) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) else { break };
             let mut job = job.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let (tensor, entry, out) = &mut *job;
+            let (tensor, entry, out, loss) = &mut *job;
             let importance = options.importance.and_then(|importance| importance.get(tensor.kind, tensor.layer));
-            if let Err(error) = tensor::fill(tensor, entry, importance, out) {
-                failed.store(true, Ordering::Relaxed);
-                return Err(error);
+            match tensor::fill(tensor, entry, importance, out) {
+                Ok(lost) => *loss = lost,
+                Err(error) => {
+                    failed.store(true, Ordering::Relaxed);
+                    return Err(error);
+                }
             }
             if let PartData::Foreign(source) = &tensor.data {
                 (options.spent)(source.data);
@@ -295,7 +318,12 @@ fn fill_tensors(
         let helpers: Vec<_> = (1..options.threads).map(|_| scope.spawn(work)).collect();
         let own = work();
         helpers.into_iter().fold(own, |result, helper| result.and(helper.join().unwrap_or(Ok(()))))
-    })
+    })?;
+    let done = jobs.into_iter().map(|job| job.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
+    Ok(loss::converted(done.filter_map(|(tensor, entry, _, loss)| {
+        let from = tensor.data.is_converted().filter(|_| !tensor.kind.is_vector())?;
+        Some((from, entry.format, loss))
+    })))
 }
 
 /// Multiply-adds of one token's products, attention apart.

@@ -23,7 +23,8 @@ pub enum PartData<'a> {
 }
 
 impl PartData<'_> {
-    /// The format of ours that holds the values without loss (llama2.c's q80: but for its scales' rounding to f16).
+    /// The format of ours that holds the values without loss (llama2.c's q80: but for its scales' rounding to f16), or with
+    /// the least where none does: see [`PartData::is_converted`].
     pub fn format(&self) -> Format {
         match self {
             Self::Foreign(tensor) => match tensor.encoding {
@@ -33,9 +34,36 @@ impl PartData<'_> {
                 Encoding::Q8_0 | Encoding::Llama2cQ80 { .. } => Format::Q8,
                 Encoding::Q4_0 => Format::Q4,
                 Encoding::Q4_1 => Format::Q4M,
+                // Codes of four bits with a scale and a minimum per 32 values: only their products are rounded, to f16.
+                Encoding::Q4K => Format::Q4M,
+                // Steps of a 254th of a block's range, under a quarter of a step of the finest of these.
+                Encoding::Q5_0
+                | Encoding::Q5_1
+                | Encoding::IQ4NL
+                | Encoding::IQ4XS
+                | Encoding::Q2K
+                | Encoding::Q3K
+                | Encoding::Q5K
+                | Encoding::Q6K => Format::Q8,
             },
             Self::Image(matrix) => matrix.format(),
         }
+    }
+
+    /// The encoding of a foreign tensor that no format of ours has, so that the packer says what became of it.
+    pub fn is_converted(&self) -> Option<Encoding> {
+        let Self::Foreign(tensor) = self else { return None };
+        let ours = matches!(
+            tensor.encoding,
+            Encoding::F32
+                | Encoding::F16
+                | Encoding::BF16
+                | Encoding::Q8_0
+                | Encoding::Q4_0
+                | Encoding::Q4_1
+                | Encoding::Llama2cQ80 { .. }
+        );
+        (!ours).then_some(tensor.encoding)
     }
 }
 

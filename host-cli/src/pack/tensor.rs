@@ -4,27 +4,26 @@ use pipsqueak::{
     image::Entry,
     kernels::{
         BLOCK, Block, Format, Matrix, MatrixMut,
-        float16::{f32_to_bf16, f32_to_f16},
+        float16::{bf16_to_f32, f16_to_f32, f32_to_bf16, f32_to_f16},
         quantise::{nearest, search},
     },
 };
 
 use super::{
-    PackError,
+    PackError, foreign,
+    loss::Loss,
     parts::{PartData, PartTensor},
 };
-use crate::{
-    import::check_finite,
-    source::{Encoding, SourceTensor},
-};
+use crate::import::check_finite;
 
-/// Writes a tensor's values to `out` as `entry` says; `importance`, `[cols]`, weighs columns when values are rounded.
+/// Writes a tensor's values to `out` as `entry` says; `importance`, `[cols]`, weighs columns when values are rounded. Returns
+/// what was lost, where the file's encoding is none of ours.
 pub(super) fn fill(
     tensor: &PartTensor<'_>,
     entry: &Entry,
     importance: Option<&[f32]>,
     out: &mut [u8],
-) -> Result<(), PackError> {
+) -> Result<Loss, PackError> {
     match &tensor.data {
         PartData::Foreign(source) => check_finite(source).map_err(PackError::Import)?,
         PartData::Image(matrix) => check_image(tensor, matrix)?,
@@ -49,9 +48,10 @@ fn check_image(tensor: &PartTensor<'_>, matrix: &Matrix<'_>) -> Result<(), PackE
     Ok(())
 }
 
-fn float(tensor: &PartTensor<'_>, entry: &Entry, out: &mut [u8]) -> Result<(), PackError> {
+fn float(tensor: &PartTensor<'_>, entry: &Entry, out: &mut [u8]) -> Result<Loss, PackError> {
     let width = tensor.cols * entry.format.element_bytes();
     let mut values = vec![0.0f32; tensor.cols];
+    let mut loss = Loss::default();
     for (row, out) in out.chunks_exact_mut(width).take(tensor.rows).enumerate() {
         read_row(tensor, row, &mut values);
         let mut finite = true;
@@ -79,8 +79,16 @@ fn float(tensor: &PartTensor<'_>, entry: &Entry, out: &mut [u8]) -> Result<(), P
         if !finite {
             return Err(overflow(entry, row));
         }
+        if tensor.data.is_converted().is_some() {
+            let back: Vec<f32> = match entry.format {
+                Format::F32 => values.clone(),
+                Format::F16 => out.as_chunks::<2>().0.iter().map(|x| f16_to_f32(u16::from_le_bytes(*x))).collect(),
+                _ => out.as_chunks::<2>().0.iter().map(|x| bf16_to_f32(u16::from_le_bytes(*x))).collect(),
+            };
+            loss.add(&values, &back);
+        }
     }
-    Ok(())
+    Ok(loss)
 }
 
 fn quantised(
@@ -88,42 +96,40 @@ fn quantised(
     entry: &Entry,
     importance: Option<&[f32]>,
     out: &mut [u8],
-) -> Result<(), PackError> {
+) -> Result<Loss, PackError> {
     let same = tensor.data.format() == entry.format;
+    let converted = tensor.data.is_converted().is_some();
     let mut matrix = MatrixMut::new(entry.format, entry.panel, tensor.rows, tensor.cols, out)
         .map_err(|error| PackError::Image(layout_error(entry, error)))?;
     let mut values = vec![0.0f32; tensor.cols];
     // Weights padded to whole blocks; padding weighs nothing, as its activations are zero.
     let weights: Option<Vec<[f32; BLOCK]>> =
         importance.map(|importance| importance.chunks(BLOCK).map(padded).collect());
+    let mut loss = Loss::default();
     for row in 0..tensor.rows {
-        let blocks = tensor.cols.div_ceil(BLOCK);
-        let mut stored = 0;
-        if same {
-            for index in 0..blocks {
-                let Some(block) = stored_block(tensor, row, index) else { break };
-                if block.scales.iter().any(|half| half & 0x7c00 == 0x7c00) {
-                    return Err(overflow(entry, row));
-                }
-                stored += usize::from(matrix.set_block(row, index, &block));
+        // Values are only needed where they are rounded, or compared with what became of them.
+        let mut is_read = false;
+        for index in 0..tensor.cols.div_ceil(BLOCK) {
+            let stored = if same { stored_block(tensor, row, index) } else { None };
+            if !is_read && (converted || stored.is_none()) {
+                read_row(tensor, row, &mut values);
+                is_read = true;
             }
-        }
-        if stored == blocks {
-            continue;
-        }
-        read_row(tensor, row, &mut values);
-        for (index, x) in values.chunks(BLOCK).enumerate() {
-            let x = padded(x);
-            let weights = weights.as_ref().and_then(|weights| weights.get(index));
-            let block =
-                if entry.format == Format::Q8 { nearest(entry.format, &x) } else { search(entry.format, &x, weights) };
+            let x = if is_read { padded(values.chunks(BLOCK).nth(index).unwrap_or_default()) } else { [0.0; BLOCK] };
+            let block = stored.unwrap_or_else(|| match entry.format {
+                Format::Q8 if !converted => nearest(Format::Q8, &x),
+                format => search(format, &x, weights.as_ref().and_then(|weights| weights.get(index))),
+            });
             if block.scales.iter().any(|half| half & 0x7c00 == 0x7c00) {
                 return Err(overflow(entry, row));
+            }
+            if converted {
+                loss.add(&x, &block.dequantise(entry.format));
             }
             let _ = matrix.set_block(row, index, &block);
         }
     }
-    Ok(())
+    Ok(loss)
 }
 
 fn padded(x: &[f32]) -> [f32; BLOCK] {
@@ -154,36 +160,6 @@ fn read_row(tensor: &PartTensor<'_>, row: usize, out: &mut [f32]) {
 fn stored_block(tensor: &PartTensor<'_>, row: usize, index: usize) -> Option<Block> {
     match &tensor.data {
         PartData::Image(matrix) => matrix.block(row, index),
-        PartData::Foreign(source) => foreign_block(source, row, index),
+        PartData::Foreign(source) => foreign::block(source, row, index),
     }
-}
-
-fn foreign_block(source: &SourceTensor<'_>, row: usize, index: usize) -> Option<Block> {
-    let per_row = source.cols / BLOCK;
-    let bytes = |size: usize| source.data.get((row * per_row + index) * size..)?.get(..size);
-    let half = |bytes: &[u8]| u16::from_le_bytes([bytes[0], bytes[1]]);
-    let nibbles = |bytes: &[u8]| std::array::from_fn(|i| bytes[i % 16] >> (i / 16 * 4) & 0x0f);
-    Some(match source.encoding {
-        Encoding::Q8_0 => {
-            let bytes = bytes(34)?;
-            Block { scales: [half(bytes), 0], codes: bytes[2..].try_into().ok()? }
-        }
-        Encoding::Q4_0 => {
-            let bytes = bytes(18)?;
-            Block { scales: [half(bytes), 0], codes: nibbles(&bytes[2..]) }
-        }
-        Encoding::Q4_1 => {
-            let bytes = bytes(20)?;
-            Block { scales: [half(bytes), half(&bytes[2..])], codes: nibbles(&bytes[4..]) }
-        }
-        // Blocks inside one group keep their codes; only the scale is rounded to f16.
-        Encoding::Llama2cQ80 { group } if group.is_multiple_of(BLOCK) && source.cols.is_multiple_of(BLOCK) => {
-            let first = row * source.cols + index * BLOCK;
-            let codes = source.data.get(first..first + BLOCK)?;
-            let scales = source.data.get(source.rows * source.cols..)?;
-            let scale = scales.get(first / group * 4..)?.first_chunk::<4>()?;
-            Block { scales: [f32_to_f16(f32::from_le_bytes(*scale)), 0], codes: codes.try_into().ok()? }
-        }
-        _ => return None,
-    })
 }

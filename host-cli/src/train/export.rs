@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     pack::{ModelParts, PackError, PackOptions, Packed, PartData, PartTensor, Quant, pack, put_text},
-    source::{Encoding, SourceTensor},
+    source::{Encoding, RowOrder, SourceTensor},
 };
 
 /// What an image says besides its weights.
@@ -54,7 +54,8 @@ impl Tensor {
         let data = if format.is_quantised() {
             PartData::Image(Matrix::new(format, Panel::R1, rows, cols, bytes).map_err(|error| self.refused(error))?)
         } else {
-            PartData::Foreign(SourceTensor { kind, layer, rows, cols, encoding: Encoding::F32, data: bytes })
+            let (encoding, order) = (Encoding::F32, RowOrder::InPlace);
+            PartData::Foreign(SourceTensor { kind, layer, rows, cols, encoding, order, data: bytes })
         };
         Ok(PartTensor { kind, layer, rows, cols, data })
     }

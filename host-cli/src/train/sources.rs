@@ -18,7 +18,7 @@ use crate::{
     corpus::{self, Openings, Writing, generate},
     engine,
     failure::Failure,
-    model::{Mapped, is_image, parts},
+    input::Input,
     output::Output,
     pack::{ModelParts, PackOptions, Packed, Quant, pack},
     score::Window,
@@ -33,9 +33,9 @@ pub(super) struct Known {
 
 impl Known {
     pub(super) fn open(path: &Path, tokenizer: Option<&Path>, threads: usize) -> Result<Self, Failure> {
-        let file = Mapped::open(path)?;
-        let tokenizer = tokenizer.filter(|_| !is_image(file.bytes()));
-        let parts = parts(&file, tokenizer)?;
+        let input = Input::open(Some(path))?;
+        let tokenizer = tokenizer.filter(|_| input.image().is_none());
+        let parts = input.parts(tokenizer)?;
         let panel = |_| Panel::R1;
         let quant = Quant::To(Format::F32);
         let options = PackOptions { quant, head: quant, ..PackOptions::keep(&panel, threads) };

@@ -282,6 +282,8 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use pipsqueak::tokenizer::PreTokenizer;
+
     use super::*;
 
     fn token(bytes: &[u8], kind: TokenKind) -> Token {

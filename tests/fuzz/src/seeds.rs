@@ -44,8 +44,25 @@ fn main() -> std::io::Result<()> {
     let mut spoken = TinyFile::new(TinyModel::random(Config { vocab_size: 300, ..config }, 3));
     spoken.vocab = Some(small_vocab::bpe());
     write("image", "vocabulary", spoken.pack(Format::Q4, Panel::R1).bytes())?;
-    for encoding in [Encoding::F32, Encoding::F16, Encoding::BF16, Encoding::Q8_0, Encoding::Q4_0, Encoding::Q4_1] {
+    for encoding in [
+        Encoding::F32,
+        Encoding::F16,
+        Encoding::BF16,
+        Encoding::Q8_0,
+        Encoding::Q4_0,
+        Encoding::Q4_1,
+        Encoding::Q5_0,
+        Encoding::Q5_1,
+        Encoding::IQ4NL,
+    ] {
         write("gguf", &format!("{encoding:?}"), &untied.gguf(encoding).bytes())?;
+    }
+    let wide = Config { dim: 256, hidden_dim: 256, head_dim: 32, n_heads: 2, rope_dim: 32, ..config };
+    let wide = TinyModel::random(wide, 4);
+    for encoding in
+        [Encoding::Q2K, Encoding::Q3K, Encoding::Q4K, Encoding::Q5K, Encoding::Q6K, Encoding::IQ4XS]
+    {
+        write("gguf", &format!("{encoding:?}"), &wide.gguf(encoding).bytes())?;
     }
     write("llama2c", "v0", &model.llama2c_v0())?;
     write("llama2c", "v0-untied", &untied.llama2c_v0())?;

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use pipsqueak::Config;
 use pipsqueak_cli::source::Encoding;
 use pipsqueak_tests::{
     data,
@@ -87,6 +88,22 @@ fn a_twin_is_kept_when_asked_and_used_the_next_time() {
     assert!(got == other && said.lines().count() == 1 && said.contains("stale"), "{said}");
     assert_eq!(place.logits(&["--cache"]), (other, String::new()));
     assert_eq!(place.cached().len(), 1 + usize::from(many));
+}
+
+/// What became of weights that were converted is said whether they are converted now or were before.
+#[test]
+fn a_converted_model_says_so_with_a_twin_too() {
+    let place = Place::new("converted-twin");
+    let config = Config { dim: 256, hidden_dim: 256, head_dim: 64, rope_dim: 64, ..tiny_config() };
+    let model = TinyModel::random(config, 1);
+    fs::write(&place.model, model.gguf(Encoding::Q6K).bytes()).unwrap();
+    let (want, said) = place.logits(&[]);
+    let words = "pipsqueak: 15 tensors of Q6_K stored as q8, relative RMS error 0.003";
+    assert!(said.starts_with(words) && said.lines().count() == 1, "{said}");
+    assert_eq!(place.logits(&["--cache"]), (want.clone(), said.clone()));
+    let made = fs::metadata(place.twin()).unwrap().modified().unwrap();
+    assert_eq!(place.logits(&["--cache"]), (want, said));
+    assert_eq!(fs::metadata(place.twin()).unwrap().modified().unwrap(), made);
 }
 
 #[test]

@@ -61,7 +61,8 @@ fn small() -> Vec<VocabSource> {
     let mut small = PreTokenizer::ALL.map(|pre| models::small_bpe(pre, 0, true)).to_vec();
     // Words that merges do not reach, as Llama 3 has.
     let mut whole = models::small_bpe(PreTokenizer::Llama3, 0, true);
-    let words = [" Once", " 漢字", " other", "12", "\n\n\n"].map(|word| models::token(word.as_bytes(), 0.0, vocab::TokenKind::Normal));
+    let words = [" Once", " 漢字", " other", "12", "\n\n\n"]
+        .map(|word| models::token(word.as_bytes(), 0.0, vocab::TokenKind::Normal));
     whole.tokens.extend(words);
     whole.ignore_merges = true;
     small.push(whole);

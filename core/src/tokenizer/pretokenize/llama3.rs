@@ -41,7 +41,9 @@ impl Cutter {
         let (c, class, end) = match next {
             Some(next) => next,
             // At the end of the text, white space is whole, but for a line end that ends a word.
-            None => return Some(if let State::Space { line: 1.., .. } = self.state { self.line_end() } else { self.at }),
+            None => {
+                return Some(if let State::Space { line: 1.., .. } = self.state { self.line_end() } else { self.at });
+            }
         };
         match (self.state, class) {
             (State::Start, _) => return self.begin(text, c, class, end),

@@ -282,9 +282,10 @@ mod tests {
             let llm = |text| words(PreTokenizer::DeepseekLlm, text, budget);
             let coder = |text| words(PreTokenizer::DeepseekCoder, text, budget);
             assert_eq!(falcon("it's  $5 12345²6"), ["it", "'", "s", "  ", "$", "5", " ", "123", "45²6"]);
-            assert_eq!(llm("Hé  x!\u{3000}\n12 漢。字 © "), [
-                "H", "é", " ", " x", "!", "\u{3000}", "\n", "12", " ", "漢", "。", "字", " ©", " "
-            ]);
+            assert_eq!(
+                llm("Hé  x!\u{3000}\n12 漢。字 © "),
+                ["H", "é", " ", " x", "!", "\u{3000}", "\n", "12", " ", "漢", "。", "字", " ©", " "]
+            );
             assert_eq!(coder("Hé  x12 !\r\n漢字"), ["Hé", " ", " x", "1", "2", " !", "\r", "\n", "漢字"]);
         }
     }

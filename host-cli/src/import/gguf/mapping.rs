@@ -18,7 +18,7 @@ use crate::{
         dequantize::f32_at,
         shape::{self, bad},
     },
-    source::{Encoding, RopeScaling, Source, SourceTensor},
+    source::{Encoding, RopeScaling, RowOrder, Source, SourceTensor},
 };
 
 /// Divisors of the RoPE frequencies.
@@ -139,7 +139,8 @@ fn tensor<'a>(
     check_shape(info, rows.into(), cols.into())?;
     let (encoding, data) = container.data(info)?;
     // `data` exists, and rows and columns are at least one, so both fit in memory.
-    Ok(SourceTensor { kind, layer, rows: rows as usize, cols: cols as usize, encoding, data })
+    let (rows, cols) = (rows as usize, cols as usize);
+    Ok(SourceTensor { kind, layer, rows, cols, encoding, order: RowOrder::InPlace, data })
 }
 
 fn check_shape(info: &TensorInfo<'_>, rows: u64, cols: u64) -> Result<(), ImportError> {

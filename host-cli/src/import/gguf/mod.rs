@@ -7,7 +7,7 @@ mod mapping;
 mod metadata;
 mod pre_tokenizer;
 mod reader;
-mod vocab;
+pub(super) mod vocab;
 
 pub(super) use pre_tokenizer::KNOWN as PRE_TOKENIZERS;
 

@@ -19,7 +19,8 @@ const SCORES_KEY: &str = "tokenizer.ggml.scores";
 const TYPES_KEY: &str = "tokenizer.ggml.token_type";
 
 /// Control tokens that end a turn or a text whatever the file's keys say.
-const STOP_NAMES: [&[u8]; 5] = [b"<|im_end|>", b"<|eot_id|>", b"<|end|>", b"<end_of_turn>", b"<|endoftext|>"];
+pub(in crate::import) const STOP_NAMES: [&[u8]; 5] =
+    [b"<|im_end|>", b"<|eot_id|>", b"<|end|>", b"<end_of_turn>", b"<|endoftext|>"];
 
 /// Reads the vocabulary; `None` where the file says that it has none.
 ///
@@ -155,7 +156,7 @@ fn token_kind(id: u64, code: i128) -> Result<TokenKind, ImportError> {
 }
 
 /// U+2581 becomes the space it stands for; a byte token becomes its byte; names stay as they are.
-fn sentence_piece_bytes(kind: TokenKind, id: u64, text: &[u8]) -> Result<Vec<u8>, ImportError> {
+pub(in crate::import) fn sentence_piece_bytes(kind: TokenKind, id: u64, text: &[u8]) -> Result<Vec<u8>, ImportError> {
     match kind {
         TokenKind::Byte => match byte_token(text) {
             Some(byte) => Ok(vec![byte]),
@@ -181,7 +182,7 @@ fn sentence_piece_bytes(kind: TokenKind, id: u64, text: &[u8]) -> Result<Vec<u8>
 
 /// The byte each of GPT-2's 256 printable characters stands for: printable Latin-1 stands for itself, the 68 other bytes
 /// are, in order, U+0100 onward. Source: Radford et al. 2019, `bytes_to_unicode`.
-fn stand_ins() -> HashMap<char, u8> {
+pub(in crate::import) fn stand_ins() -> HashMap<char, u8> {
     let printable = |byte: u8| matches!(byte, 0x21..=0x7e | 0xa1..=0xac | 0xae..=0xff);
     let others = (0..=255u8).filter(|byte| !printable(*byte));
     let others = ('\u{100}'..).zip(others);
@@ -190,7 +191,7 @@ fn stand_ins() -> HashMap<char, u8> {
 
 /// The bytes of a byte-level token. Names and user-defined tokens are literal text; so is a token with a character that
 /// is no stand-in, which merges can never reach.
-fn bpe_bytes(kind: TokenKind, text: &[u8], stand_ins: &HashMap<char, u8>) -> Vec<u8> {
+pub(in crate::import) fn bpe_bytes(kind: TokenKind, text: &[u8], stand_ins: &HashMap<char, u8>) -> Vec<u8> {
     let literal = matches!(kind, TokenKind::Control | TokenKind::UserDefined | TokenKind::Unknown);
     let decoded =
         || -> Option<Vec<u8>> { std::str::from_utf8(text).ok()?.chars().map(|c| stand_ins.get(&c).copied()).collect() };

@@ -6,7 +6,7 @@
 mod scores;
 mod values;
 
-use core::arch::x86_64::*;
+use core::{arch::x86_64::*, num::NonZeroUsize};
 
 use super::{
     lanes::{load_part, store, store_part},
@@ -68,6 +68,8 @@ pub(super) fn attend(
     out: &mut Tile<'_>,
 ) -> bool {
     let (dim, positions) = (queries.head_dim, queries.last_len());
+    // What the compiler must know without looking into `Lanes::of`, lest it links a panic.
+    let Some(heads) = NonZeroUsize::new(queries.heads) else { return false };
     let Some(lanes) = Lanes::of(queries) else { return false };
     let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(..positions) else { return false };
     let fits = out.tokens() == queries.tokens && out.rows() == queries.heads * dim;
@@ -88,7 +90,7 @@ pub(super) fn attend(
     let mut sums = [0.0; LANES];
     store(&mut sums, sum);
     for ((lane, acc), sum) in acc.iter().take(lanes.count).enumerate().zip(sums) {
-        let (t, h) = (lane / queries.heads, lane % queries.heads);
+        let (t, h) = (lane / heads, lane % heads);
         for (out, acc) in out.part(t, h * dim, dim).chunks_mut(16).zip(acc.chunks(16)) {
             store_part(out, _mm512_div_ps(load_part(acc), _mm512_set1_ps(sum)));
         }

@@ -44,7 +44,8 @@ pub(super) fn all(
         }
         CacheRows::I8 { q, scale } => {
             let x = Codes::of(queries, unit)?;
-            let rows = scores.chunks_mut(CHUNK).zip(q.chunks(CHUNK * queries.head_dim)).zip(scale.chunks(CHUNK));
+            let rows =
+                scores.chunks_mut(CHUNK).zip(q.chunks((CHUNK * queries.head_dim).max(1))).zip(scale.chunks(CHUNK));
             for (chunk, ((scores, keys), scale)) in rows.enumerate() {
                 let scales = Scales::of(scale);
                 pairs(queries.head_dim, keys, scores, |at, rows, scores| {
@@ -66,7 +67,7 @@ fn pairs<T>(
     scores: &mut [[f32; LANES]],
     mut f: impl FnMut(usize, [&[T]; 2], &mut [[f32; LANES]]),
 ) {
-    for ((index, scores), keys) in scores.chunks_mut(2).enumerate().zip(keys.chunks(2 * dim)) {
+    for ((index, scores), keys) in scores.chunks_mut(2).enumerate().zip(keys.chunks((2 * dim).max(1))) {
         let (first, rest) = keys.split_at_checked(dim).unwrap_or((&[], &[]));
         let second = if scores.len() == 2 { rest } else { first };
         f(2 * index, [first, second], scores);
