@@ -399,6 +399,21 @@ fn byte_level_vocabulary() {
     assert_eq!(v.stops, [6, 7, 299]);
 }
 
+/// Also where the file takes it for a part of any text.
+#[test]
+fn a_name_that_ends_a_turn_is_never_plain_text() {
+    let v = vocab(|w| {
+        bpe(w);
+        let mut kinds = vec![1; 300];
+        kinds[5..8].fill(4);
+        w.set("tokenizer.ggml.token_type", Value::I32s(kinds))
+    })
+    .unwrap();
+    let kinds = [TokenKind::UserDefined, TokenKind::Control, TokenKind::UserDefined];
+    assert_eq!([5, 6, 7].map(|id| v.tokens[id].kind), kinds);
+    assert_eq!(v.stops, [6, 7]);
+}
+
 /// Names of the same rules, and what else a name says.
 #[test]
 fn pre_tokenizers_by_name() {

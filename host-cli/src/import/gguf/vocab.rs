@@ -19,8 +19,17 @@ const SCORES_KEY: &str = "tokenizer.ggml.scores";
 const TYPES_KEY: &str = "tokenizer.ggml.token_type";
 
 /// Control tokens that end a turn or a text whatever the file's keys say.
-pub(in crate::import) const STOP_NAMES: [&[u8]; 5] =
-    [b"<|im_end|>", b"<|eot_id|>", b"<|end|>", b"<end_of_turn>", b"<|endoftext|>"];
+pub(in crate::import) const STOP_NAMES: [&[u8]; 9] = [
+    b"<|im_end|>",
+    b"<|eot_id|>",
+    b"<|eom_id|>",
+    b"<|end|>",
+    b"<end_of_turn>",
+    b"<|endoftext|>",
+    b"<|end_of_text|>",
+    b"<|return|>",
+    "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>".as_bytes(),
+];
 
 /// Reads the vocabulary; `None` where the file says that it has none.
 ///
@@ -41,7 +50,7 @@ pub(super) fn read(metadata: &Metadata<'_>) -> Result<Option<VocabSource>, Impor
         Some(other) => return Err(ImportError::Tokenizer { found: other.into() }),
     };
     let texts = texts(metadata)?;
-    let (tokens, merges) = match model {
+    let (mut tokens, merges) = match model {
         VocabModel::Bpe(PreTokenizer::Gemma4) => {
             (tokens(metadata, &texts, sentence_piece_bytes)?, merges(metadata, &texts)?)
         }
@@ -52,6 +61,13 @@ pub(super) fn read(metadata: &Metadata<'_>) -> Result<Option<VocabSource>, Impor
         }
         VocabModel::SentencePiece { .. } => (tokens(metadata, &texts, sentence_piece_bytes)?, Vec::new()),
     };
+
+    // A plain text must not end a turn.
+    for token in &mut tokens {
+        if token.kind == TokenKind::UserDefined && STOP_NAMES.contains(&token.bytes.as_slice()) {
+            token.kind = TokenKind::Control;
+        }
+    }
 
     let sentence_piece = matches!(model, VocabModel::SentencePiece { .. });
     let n_tokens = tokens.len() as u64;
