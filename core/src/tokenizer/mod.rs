@@ -5,7 +5,7 @@
 //!   the output and [`scratch_len`] words of scratch; a text of `n` bytes costs `O(n log n)`.
 //! * [`Vocab::decode`] gives a text's bytes back; [`Decoder`] streams whole UTF-8 characters, token by token.
 //!
-//! Byte-level BPE with the pre-tokenizers of [`PreTokenizer`], and SentencePiece BPE with byte fallback.
+//! BPE with the pre-tokenizers of [`PreTokenizer`], nearly all byte-level, and SentencePiece BPE with byte fallback.
 //!
 //! No input can panic: neither a section, nor a text, nor a token id.
 

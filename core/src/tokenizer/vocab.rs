@@ -55,7 +55,7 @@ impl TokenKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum VocabModel {
-    /// Byte-level BPE with a merge list, behind this pre-tokenizer.
+    /// BPE with a merge list, behind this pre-tokenizer.
     Bpe(PreTokenizer),
     /// SentencePiece BPE: the adjacent pair whose token has the highest score is merged first; bytes as fallback.
     SentencePiece {

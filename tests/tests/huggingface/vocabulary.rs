@@ -61,7 +61,9 @@ fn byte_level() {
     want.tokens[291] = token("two words", TokenKind::UserDefined);
     want.stops = vec![0, 290];
     assert_same(&read(&folder(&want)), &want);
-    for pre in [PreTokenizer::Gpt2, PreTokenizer::Qwen2, PreTokenizer::Qwen35, PreTokenizer::Gpt4o, PreTokenizer::Tekken] {
+    for pre in
+        [PreTokenizer::Gpt2, PreTokenizer::Qwen2, PreTokenizer::Qwen35, PreTokenizer::Gpt4o, PreTokenizer::Tekken]
+    {
         let other = VocabSource { model: VocabModel::Bpe(pre), ..want.clone() };
         assert_same(&read(&folder(&other)), &other);
     }
