@@ -279,8 +279,8 @@ box_features=weights-q4,panel-r1,cache-i8,gate-silu,rope-interleaved,vocab-sente
 feature_sets=(
     weights-float,cache-f32,gate-relu,pre-falcon
     weights-q8,weights-q4m,panel-r8,panel-r16,cache-f16,gate-gelu,rope-half-split,vocab-bpe
-    weights-q4,panel-d4,panel-h8,cache-f32,cache-i8,gate-silu,team,pre-qwen35
-    weights-float,cache-f32,gate-silu,vocab-sentencepiece,pre-deepseek
+    weights-q4,panel-d4,panel-h8,cache-f32,cache-i8,gate-silu,team,pre-qwen35,pre-gpt4o
+    weights-float,cache-f32,gate-silu,vocab-sentencepiece,pre-deepseek,pre-gemma4
 )
 
 stage_host() {

@@ -26,6 +26,9 @@ fn what_is_left_out_is_refused_by_name() {
         cfg!(feature = "pre-falcon"),
         cfg!(feature = "pre-deepseek"),
         cfg!(feature = "pre-deepseek"),
+        cfg!(feature = "pre-gpt4o"),
+        cfg!(feature = "pre-gpt4o"),
+        cfg!(feature = "pre-gemma4"),
     ];
     assert_eq!(PreTokenizer::ALL.map(PreTokenizer::is_linked), linked);
 }
@@ -49,6 +52,6 @@ fn words_are_all_of_the_text() {
             at += word.len();
             words += 1;
         }
-        assert!(at == text.len() && words > 10, "{pre:?}: {words} words, {at} bytes");
+        assert!(at == text.len() && words > 4, "{pre:?}: {words} words, {at} bytes");
     }
 }

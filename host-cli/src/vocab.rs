@@ -10,7 +10,7 @@ pub use text::{decode, encode, encode_continuing, encode_counting};
 /// The algorithm that cuts text into tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum VocabModel {
-    /// Byte-level BPE with a merge list, behind this pre-tokenizer.
+    /// BPE with a merge list, behind this pre-tokenizer.
     Bpe(PreTokenizer),
     /// SentencePiece BPE: the adjacent pair whose token has the highest score is merged first; bytes as fallback.
     SentencePiece {
@@ -40,7 +40,7 @@ pub enum TokenKind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Token {
     /// The bytes it stands for. For byte-level BPE the printable stand-ins are already turned back into bytes; for
-    /// SentencePiece the mark U+2581 is already a space and a `Byte` token is its one byte. Control tokens keep their name.
+    /// SentencePiece and Gemma 4 the mark U+2581 is already a space and a `Byte` token is its one byte. Control tokens keep their name.
     pub bytes: Vec<u8>,
     /// SentencePiece's score; 0 for BPE.
     pub score: f32,

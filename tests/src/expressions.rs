@@ -19,7 +19,15 @@ const CHINESE: &str = "[一-龥ࠀ-一가-퟿]+";
 const CONTRACTION: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
 const LETTERS: &str = r"[^\r\n\p{L}\p{N}]?\p{L}+";
 const OTHERS: &str = r" ?[^\s\p{L}\p{N}]+[\r\n]*";
+const OTHERS_AND_SLASHES: &str = r" ?[^\s\p{L}\p{N}]+[\r\n/]*";
 const SPACE: &str = r"\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// GPT-4o's words of letters, with what may follow them.
+fn cased_words(suffix: &str) -> String {
+    let (before, upper, lower) =
+        (r"[^\r\n\p{L}\p{N}]?", r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]");
+    format!("{before}{upper}*{lower}+{suffix}|{before}{upper}+{lower}*{suffix}")
+}
 
 /// The expressions of a pre-tokenizer. Each is applied to the pieces that those before it left: what it matches are pieces,
 /// and so is what lies between.
@@ -44,6 +52,11 @@ pub fn expressions(pre: PreTokenizer) -> Vec<String> {
             r"\p{N}+",
         ]),
         PreTokenizer::DeepseekCoder => in_turn(&[r"[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", CHINESE, r"\p{N}"]),
+        PreTokenizer::Gpt4o => {
+            any(&[&cased_words(&format!("{CONTRACTION}?")), r"\p{N}{1,3}", OTHERS_AND_SLASHES, SPACE])
+        }
+        PreTokenizer::Tekken => any(&[&cased_words(""), r"\p{N}", OTHERS_AND_SLASHES, SPACE]),
+        PreTokenizer::Gemma4 => any(&[r"[^\n]+", r"\n+"]),
         _ => panic!("no expressions for {pre:?}"),
     }
 }

@@ -11,7 +11,10 @@ use pipsqueak_cli::{
 use safetensors::{Dtype, tensor::TensorView};
 use serde_json::{Value, json};
 
-use crate::tiny_model::{TinyModel, TinyTensor, encode};
+use crate::{
+    expressions::expressions,
+    tiny_model::{TinyModel, TinyTensor, encode},
+};
 
 /// A tensor to be written.
 #[derive(Clone, Debug)]
@@ -255,7 +258,13 @@ pub fn tokenizer_json(vocab: &VocabSource) -> Value {
             let steps = match pre {
                 PreTokenizer::Gpt2 => byte_level.clone(),
                 PreTokenizer::Smollm => json!({"type": "Sequence", "pretokenizers": [digits, byte_level]}),
-                other => panic!("{other:?} has no form here"),
+                one => {
+                    let [expression] = &expressions(one)[..] else { panic!("{one:?} has no form here") };
+                    let split = json!({"type": "Split", "pattern": {"Regex": expression}, "behavior": "Isolated", "invert": false});
+                    let mut byte_level = byte_level.clone();
+                    byte_level["use_regex"] = json!(false);
+                    json!({"type": "Sequence", "pretokenizers": [split, byte_level]})
+                }
             };
             let pair =
                 |ids: &[u32; 3]| json!(format!("{} {}", name(Some(ids[0])).unwrap(), name(Some(ids[1])).unwrap()));
@@ -289,7 +298,7 @@ pub fn tokenizer_json(vocab: &VocabSource) -> Value {
         "decoder": decoder,
         "model": {
             "type": "BPE", "dropout": null, "unk_token": name(vocab.unknown), "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": sentence_piece, "byte_fallback": sentence_piece, "ignore_merges": false,
+            "end_of_word_suffix": null, "fuse_unk": sentence_piece, "byte_fallback": sentence_piece, "ignore_merges": vocab.ignore_merges,
             "vocab": all, "merges": merges,
         },
     })

@@ -473,6 +473,21 @@ fn byte_level_vocabulary() {
     assert_eq!(v.stops, [6, 7, 299]);
 }
 
+/// Also where the file takes it for a part of any text.
+#[test]
+fn a_name_that_ends_a_turn_is_never_plain_text() {
+    let v = vocab(|w| {
+        bpe(w);
+        let mut kinds = vec![1; 300];
+        kinds[5..8].fill(4);
+        w.set("tokenizer.ggml.token_type", Value::I32s(kinds))
+    })
+    .unwrap();
+    let kinds = [TokenKind::UserDefined, TokenKind::Control, TokenKind::UserDefined];
+    assert_eq!([5, 6, 7].map(|id| v.tokens[id].kind), kinds);
+    assert_eq!(v.stops, [6, 7]);
+}
+
 /// Names of the same rules, and what else a name says.
 #[test]
 fn pre_tokenizers_by_name() {
@@ -486,7 +501,7 @@ fn pre_tokenizers_by_name() {
         })
         .unwrap()
     };
-    let cases: [(&[&str], PreTokenizer, bool, bool); 9] = [
+    let cases: [(&[&str], PreTokenizer, bool, bool); 11] = [
         (&["gpt-2", "gpt2", "mpt", "olmo", "phi-2", "jais"], PreTokenizer::Gpt2, false, false),
         (&["smollm", "starcoder", "refact", "command-r", "exaone"], PreTokenizer::Smollm, false, false),
         (&["llama-bpe", "llama3", "llama-v3", "falcon3", "lfm2"], PreTokenizer::Llama3, true, true),
@@ -496,6 +511,8 @@ fn pre_tokenizers_by_name() {
         (&["qwen35"], PreTokenizer::Qwen35, false, false),
         (&["falcon"], PreTokenizer::Falcon, false, false),
         (&["deepseek-coder"], PreTokenizer::DeepseekCoder, false, false),
+        (&["gpt-4o", "llama4"], PreTokenizer::Gpt4o, false, false),
+        (&["tekken"], PreTokenizer::Tekken, true, true),
     ];
     for (names, pre, ignore_merges, add_bos) in cases {
         for name in names {

@@ -4,7 +4,7 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
-use pipsqueak::tokenizer::{CharClass, char_class, is_cased, is_mark, is_punctuation};
+use pipsqueak::tokenizer::{CharClass, LetterCase, char_class, is_cased, is_mark, is_punctuation, letter_case};
 use pipsqueak_tests::expressions::CASED;
 use regex_syntax::hir::{Class, HirKind};
 
@@ -43,6 +43,43 @@ fn runs(classes: &[CharClass]) -> Vec<u32> {
     runs
 }
 
+/// The case of every scalar value, by code point.
+fn cases() -> Vec<LetterCase> {
+    let mut cases = vec![LetterCase::None; 0x11_0000];
+    for (pattern, case) in
+        [(r"\p{Lu}", LetterCase::Upper), (r"\p{Lt}", LetterCase::Upper), (r"\p{Ll}", LetterCase::Lower)]
+    {
+        for (start, end) in ranges(pattern) {
+            cases[start as usize..=end as usize].fill(case);
+        }
+    }
+    cases
+}
+
+/// The runs of one case, of four letters or more of which every second is small, and of none; ASCII is decided without.
+fn case_runs(cases: &[LetterCase]) -> Vec<u32> {
+    let (mut runs, mut before, mut at) = (vec![], 0, 0x80);
+    while at < cases.len() {
+        let alternate = |i: &usize| {
+            let expected = if (i - at).is_multiple_of(2) { LetterCase::Upper } else { LetterCase::Lower };
+            cases.get(*i) == Some(&expected)
+        };
+        let alternating = (at..).take_while(alternate).count();
+        let (number, len) = match cases[at] {
+            LetterCase::Upper if alternating >= 4 => (3, alternating),
+            LetterCase::Upper => (1, 1),
+            LetterCase::Lower => (2, 1),
+            LetterCase::None => (0, 1),
+        };
+        if number != before || number == 3 {
+            runs.push((at as u32) << 2 | number);
+            before = number;
+        }
+        at += len;
+    }
+    runs
+}
+
 /// Where the runs of a set of characters begin and end.
 fn edges(pattern: &str) -> Vec<u32> {
     ranges(pattern).into_iter().flat_map(|(start, end)| [start as u32, end as u32 + 1]).collect()
@@ -61,6 +98,8 @@ fn generate() -> String {
     };
     let doc = "Letters, numbers and white space: where a run of one class begins, times four, plus the class; ascending, from U+0080.";
     table(doc, "RUNS", &runs(&classes()));
+    let doc = "Case: where a run of capitals (1), of small letters (2), of both in turn (3) or of neither (0) begins, times four, plus that number.";
+    table(doc, "CASES", &case_runs(&cases()));
     table("Marks (M): where a run begins, where it ends, where the next begins.", "MARKS", &edges(r"\p{M}"));
     table("Punctuation (P), likewise.", "PUNCTUATION", &edges(r"\p{P}"));
     table("The letters that deepseek-llm's expression lists, likewise.", "CASED", &edges(CASED));
@@ -82,6 +121,15 @@ fn every_character_has_its_class() {
     for (code, &class) in classes().iter().enumerate() {
         if let Some(c) = char::from_u32(code as u32) {
             assert_eq!(char_class(c), class, "U+{code:04X}");
+        }
+    }
+}
+
+#[test]
+fn every_letter_has_its_case() {
+    for (code, &case) in cases().iter().enumerate() {
+        if let Some(c) = char::from_u32(code as u32) {
+            assert_eq!(letter_case(c), case, "U+{code:04X}");
         }
     }
 }

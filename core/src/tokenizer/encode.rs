@@ -240,9 +240,12 @@ impl<'a> Encoder<'a> {
         match cutter.advance(fragment, budget) {
             None => self.phase = Phase::Cut(cutter),
             Some(end) if end > self.at => {
-                let whole = if self.vocab.ignores_merges() {
+                let word = fragment.as_bytes().get(self.at..end).unwrap_or_default();
+                // Gemma 4's merges have no line feeds.
+                let feeds = self.vocab.is_bpe() && !self.vocab.begins_with_bytes() && word.first() == Some(&b'\n');
+                let whole = if self.vocab.ignores_merges() || feeds {
                     *budget = budget.saturating_sub(MERGE_COST);
-                    fragment.as_bytes().get(self.at..end).and_then(|word| self.vocab.token_id(word))
+                    self.vocab.token_id(word)
                 } else {
                     None
                 };

@@ -65,6 +65,12 @@ pub const PRE_FALCON: u8 = 6;
 pub const PRE_DEEPSEEK_LLM: u8 = 7;
 /// Pre-tokenizer of DeepSeek Coder.
 pub const PRE_DEEPSEEK_CODER: u8 = 8;
+/// Pre-tokenizer of GPT-4o.
+pub const PRE_GPT4O: u8 = 9;
+/// Pre-tokenizer of Mistral's Tekken.
+pub const PRE_TEKKEN: u8 = 10;
+/// Pre-tokenizer of Gemma 4; merges begin with characters, and bytes are the fallback.
+pub const PRE_GEMMA4: u8 = 11;
 /// The model expects BOS before every text.
 pub const FLAG_ADD_BOS: u32 = 1;
 /// SentencePiece: a space is put before the text.

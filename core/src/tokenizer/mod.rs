@@ -5,7 +5,7 @@
 //!   the output and [`scratch_len`] words of scratch; a text of `n` bytes costs `O(n log n)`.
 //! * [`Vocab::decode`] gives a text's bytes back; [`Decoder`] streams whole UTF-8 characters, token by token.
 //!
-//! Byte-level BPE with the pre-tokenizers of [`PreTokenizer`], and SentencePiece BPE with byte fallback.
+//! BPE with the pre-tokenizers of [`PreTokenizer`], nearly all byte-level, and SentencePiece BPE with byte fallback.
 //!
 //! No input can panic: neither a section, nor a text, nor a token id.
 
@@ -27,5 +27,5 @@ pub use decode::Decoder;
 pub use encode::{EncodeOptions, Encoder, Progress, max_tokens, scratch_len};
 pub use error::{DecodeError, EncodeError, Table, VocabError};
 pub use pretokenize::PreTokenizer;
-pub use unicode::{CharClass, char_class, is_cased, is_mark, is_punctuation};
+pub use unicode::{CharClass, LetterCase, char_class, is_cased, is_mark, is_punctuation, letter_case};
 pub use vocab::{TokenKind, Vocab, VocabModel};

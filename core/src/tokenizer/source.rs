@@ -29,9 +29,9 @@ impl<'s> Source<'s> {
         Piece { space, bytes: bytes.get(..len - usize::from(space)).unwrap_or(bytes) }
     }
 
-    /// The symbol that begins at `start` before any merge: a byte for BPE, a character for SentencePiece.
+    /// The symbol that begins at `start` before any merge: a byte for byte-level BPE, else a character.
     fn first_symbol(&self, start: usize) -> Symbol {
-        if self.vocab.is_bpe() {
+        if self.vocab.begins_with_bytes() {
             let byte = self.text.as_bytes().get(start);
             return Symbol { start, len: 1, token: byte.and_then(|&byte| self.vocab.byte_id(byte)) };
         }
@@ -89,7 +89,7 @@ impl<'s> Source<'s> {
     pub(super) fn spell(&self, symbol: Symbol, push: &mut impl FnMut(u32)) -> usize {
         let piece = self.piece(symbol.start, symbol.len);
         let bytes = || piece.space.then_some(b' ').into_iter().chain(piece.bytes.iter().copied());
-        let bpe = self.vocab.is_bpe();
+        let bpe = self.vocab.begins_with_bytes();
         if bytes().all(|byte| self.vocab.byte_id(byte).is_some()) {
             bytes().filter_map(|byte| self.vocab.byte_id(byte)).for_each(push);
             0

@@ -1,6 +1,7 @@
-//! The Unicode properties that pre-tokenizers ask for: letter, number and white space; some, mark and punctuation too.
+//! The Unicode properties that pre-tokenizers ask for: letter, number and white space; some,
+//! mark, punctuation and case too.
 
-use super::unicode_tables::{CASED, MARKS, PUNCTUATION, RUNS};
+use super::unicode_tables::{CASED, CASES, MARKS, PUNCTUATION, RUNS};
 
 /// What a character is to a pre-tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,17 +27,51 @@ pub fn char_class(c: char) -> CharClass {
         '0'..='9' => CharClass::Number,
         ' ' | '\t'..='\r' => CharClass::Space,
         '\0'..='\x7f' => CharClass::Other,
+        _ => match run_of(&RUNS, c) & 3 {
+            1 => CharClass::Letter,
+            2 => CharClass::Number,
+            3 => CharClass::Space,
+            _ => CharClass::Other,
+        },
+    }
+}
+
+/// The case of a letter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum LetterCase {
+    /// Neither, or no letter.
+    None,
+    /// General categories Lu and Lt.
+    Upper,
+    /// General category Ll.
+    Lower,
+}
+
+/// The case of a character, likewise.
+pub fn letter_case(c: char) -> LetterCase {
+    match c {
+        'a'..='z' => LetterCase::Lower,
+        'A'..='Z' => LetterCase::Upper,
+        '\0'..='\x7f' => LetterCase::None,
         _ => {
-            let after = RUNS.partition_point(|run| run >> 2 <= u32::from(c));
-            let run = after.checked_sub(1).and_then(|i| RUNS.get(i));
-            match run.map_or(0, |run| run & 3) {
-                1 => CharClass::Letter,
-                2 => CharClass::Number,
-                3 => CharClass::Space,
-                _ => CharClass::Other,
+            let run = run_of(&CASES, c);
+            let second = (u32::from(c) ^ run >> 2) & 1 == 1;
+            match run & 3 {
+                1 => LetterCase::Upper,
+                2 => LetterCase::Lower,
+                3 if second => LetterCase::Lower,
+                3 => LetterCase::Upper,
+                _ => LetterCase::None,
             }
         }
     }
+}
+
+/// The run that a character lies in, 0 before the first: where it begins, times four, plus a number.
+fn run_of(runs: &[u32], c: char) -> u32 {
+    let after = runs.partition_point(|run| run >> 2 <= u32::from(c));
+    after.checked_sub(1).and_then(|i| runs.get(i)).copied().unwrap_or(0)
 }
 
 /// Whether a character is a mark, general category M.

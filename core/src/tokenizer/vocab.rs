@@ -55,7 +55,7 @@ impl TokenKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum VocabModel {
-    /// Byte-level BPE with a merge list, behind this pre-tokenizer.
+    /// BPE with a merge list, behind this pre-tokenizer.
     Bpe(PreTokenizer),
     /// SentencePiece BPE: the adjacent pair whose token has the highest score is merged first; bytes as fallback.
     SentencePiece {
@@ -137,6 +137,13 @@ impl<'a> Vocab<'a> {
     #[inline(always)]
     pub(super) const fn is_bpe(&self) -> bool {
         is_bpe(&self.model)
+    }
+
+    /// Whether words begin as bytes; else as characters, with bytes for those that are no token.
+    #[inline(always)]
+    pub(super) const fn begins_with_bytes(&self) -> bool {
+        let by_character = cfg!(feature = "pre-gemma4") && matches!(self.model, VocabModel::Bpe(PreTokenizer::Gemma4));
+        self.is_bpe() && !by_character
     }
 
     /// Whether SentencePiece's space is put before a text.

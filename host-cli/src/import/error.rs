@@ -329,7 +329,7 @@ impl fmt::Display for ImportError {
             }
             Self::Tokenizer { found } => write!(
                 f,
-                "tokenizer {found} is not supported; gpt2 (pre-tokenizers {PRE_TOKENIZERS}) and llama (SentencePiece) are"
+                "tokenizer {found} is not supported; gpt2 (pre-tokenizers {PRE_TOKENIZERS}) llama (SentencePiece) and gemma4 are"
             ),
             Self::VocabSize { tokens, rows } => {
                 write!(f, "the vocabulary has {tokens} tokens, the embedding {rows} rows; they must be equal")

@@ -6,7 +6,7 @@ use pipsqueak::{
     Vocab,
     tokenizer::{
         Decoder, EncodeOptions, Encoder, PreTokenizer, Progress, char_class, is_cased, is_mark, is_punctuation,
-        max_tokens, scratch_len,
+        letter_case, max_tokens, scratch_len,
     },
 };
 
@@ -65,7 +65,7 @@ fn look(vocab: &Vocab<'_>, bytes: &[u8], choices: &mut Choices) {
     for id in vocab.specials().chain(vocab.stops()) {
         black_box(id);
     }
-    black_box(char::from_u32(id).map(|c| (char_class(c), is_cased(c), is_mark(c), is_punctuation(c))));
+    black_box(char::from_u32(id).map(|c| (char_class(c), letter_case(c), is_cased(c), is_mark(c), is_punctuation(c))));
     black_box(PreTokenizer::from_code(id as u8).map(|pre| (pre.code(), pre.feature(), pre.is_linked())));
     black_box(vocab.ignores_merges());
 }

@@ -61,8 +61,20 @@ fn byte_level() {
     want.tokens[291] = token("two words", TokenKind::UserDefined);
     want.stops = vec![0, 290];
     assert_same(&read(&folder(&want)), &want);
-    let gpt2 = VocabSource { model: VocabModel::Bpe(PreTokenizer::Gpt2), ..want.clone() };
-    assert_same(&read(&folder(&gpt2)), &gpt2);
+    for pre in
+        [PreTokenizer::Gpt2, PreTokenizer::Qwen2, PreTokenizer::Qwen35, PreTokenizer::Gpt4o, PreTokenizer::Tekken]
+    {
+        let other = VocabSource { model: VocabModel::Bpe(pre), ..want.clone() };
+        assert_same(&read(&folder(&other)), &other);
+    }
+    let llama3 = VocabSource { model: VocabModel::Bpe(PreTokenizer::Llama3), ignore_merges: true, ..want.clone() };
+    assert_same(&read(&folder(&llama3)), &llama3);
+    // Qwen's normalizer changes nothing here.
+    let mut composed = folder(&want);
+    let mut json = tokenizer_json(&want);
+    json["normalizer"] = json!({"type": "NFC"});
+    composed.0.insert("tokenizer.json".into(), json.to_string().into());
+    assert_same(&read(&composed), &want);
     // Merges as pairs.
     let mut pairs = folder(&want);
     let mut json = tokenizer_json(&want);
@@ -200,8 +212,8 @@ fn other_tokenizers_are_left_out_by_name() {
         (&bpe, "gpt2 with a pre-tokenizer of Digits, ByteLevel", |j| {
             j["pre_tokenizer"]["pretokenizers"][0]["individual_digits"] = json!(false);
         }),
-        (&bpe, "gpt2 with a normalizer of type NFC", |j| j["normalizer"] = json!({"type": "NFC"})),
-        (&bpe, "gpt2 with byte_fallback or ignore_merges", |j| j["model"]["ignore_merges"] = json!(true)),
+        (&bpe, "gpt2 with a normalizer of type NFKC", |j| j["normalizer"] = json!({"type": "NFKC"})),
+        (&bpe, "gpt2 with byte_fallback", |j| j["model"]["byte_fallback"] = json!(true)),
         (&bpe, "neither byte-level nor with byte fallback", |j| j["pre_tokenizer"] = Value::Null),
         (&bpe, "subwords", |j| j["model"]["continuing_subword_prefix"] = json!("##")),
         (&bpe, "subwords", |j| j["model"]["end_of_word_suffix"] = json!("</w>")),

@@ -94,7 +94,8 @@ pub(crate) fn small_sentencepiece(add_space_prefix: bool, all_bytes: bool) -> Vo
     }
 }
 
-/// A small byte-level BPE vocabulary with trained merges and some special tokens; `padding` unused tokens come first.
+/// A small BPE vocabulary with trained merges and some special tokens; `padding` unused tokens come first. Gemma 4's begins with
+/// characters, and has no merges of line feeds.
 pub(crate) fn small_bpe(pre: PreTokenizer, padding: usize, all_bytes: bool) -> VocabSource {
     let mut tokens = vec![
         token(b"<|endoftext|>", 0.0, TokenKind::Control),
@@ -103,11 +104,22 @@ pub(crate) fn small_bpe(pre: PreTokenizer, padding: usize, all_bytes: bool) -> V
         token(b"[note]", 0.0, TokenKind::UserDefined),
     ];
     tokens.resize(4 + padding, token(b"", 0.0, TokenKind::Unused));
-    let first_byte = tokens.len() as u32;
+    let by_character = pre == PreTokenizer::Gemma4;
     let bytes = (0..=255).filter(|&byte| all_bytes || byte != 0xf0);
-    tokens.extend(bytes.map(|byte| token(&[byte], 0.0, TokenKind::Normal)));
-    let id = |byte| tokens[first_byte as usize..].iter().position(|t| t.bytes == [byte]);
-    let mut word: Vec<u32> = CORPUS.bytes().filter_map(id).map(|i| first_byte + i as u32).collect();
+    let kind = if by_character { TokenKind::Byte } else { TokenKind::Normal };
+    tokens.extend(bytes.map(|byte| token(&[byte], 0.0, kind)));
+    let mut symbols: Vec<Vec<u8>> = CORPUS.bytes().map(|byte| vec![byte]).collect();
+    if by_character {
+        symbols = CORPUS.chars().map(|c| c.to_string().into_bytes()).collect();
+        let mut characters = symbols.clone();
+        characters.extend([b"\n\n".to_vec(), b"\n\n\n".to_vec()]);
+        characters.sort();
+        characters.dedup();
+        tokens.extend(characters.iter().map(|bytes| token(bytes, 0.0, TokenKind::Normal)));
+        symbols.retain(|bytes| bytes != b"\n");
+    }
+    let id = |bytes: &Vec<u8>| tokens.iter().position(|t| t.kind == TokenKind::Normal && t.bytes == *bytes);
+    let mut word: Vec<u32> = symbols.iter().filter_map(id).map(|id| id as u32).collect();
     let mut merges = vec![];
     for _ in 0..150 {
         let mut counts: HashMap<(u32, u32), usize> = HashMap::new();

@@ -43,9 +43,12 @@ fn fragment(source: &VocabSource, text: &str, out: &mut Vec<u32>) {
     match source.model {
         VocabModel::Bpe(pre) => {
             for word in words(pre, text) {
+                // Gemma 4 has no merges of line feeds.
+                let feeds = pre == PreTokenizer::Gemma4 && word.starts_with('\n');
                 match find(source, TokenKind::Normal, word.as_bytes()) {
-                    Some(id) if source.ignore_merges => out.push(id),
-                    _ => bpe(source, word.as_bytes(), out),
+                    Some(id) if source.ignore_merges || feeds => out.push(id),
+                    _ if pre == PreTokenizer::Gemma4 => bpe(source, word.chars().map(String::from), out),
+                    _ => bpe(source, word.bytes().map(|byte| [byte]), out),
                 }
             }
         }
@@ -86,18 +89,27 @@ fn find(source: &VocabSource, kind: TokenKind, bytes: &[u8]) -> Option<u32> {
     source.tokens.iter().position(|t| t.kind == kind && t.bytes == bytes).map(|id| id as u32)
 }
 
-fn bpe(source: &VocabSource, word: &[u8], out: &mut Vec<u32>) {
-    let mut symbols: Vec<Option<u32>> = word.iter().map(|&b| find(source, TokenKind::Normal, &[b])).collect();
+/// A word of these symbols, which are bytes or characters; bytes stand for those that are no token.
+fn bpe<S: AsRef<[u8]>>(source: &VocabSource, word: impl Iterator<Item = S>, out: &mut Vec<u32>) {
+    let symbol = |bytes: S| (find(source, TokenKind::Normal, bytes.as_ref()), bytes.as_ref().to_vec());
+    let mut symbols: Vec<(Option<u32>, Vec<u8>)> = word.map(symbol).collect();
     loop {
-        let rank = |pair: &[Option<u32>]| {
-            let (left, right) = (pair[0]?, pair[1]?);
+        let rank = |pair: &[(Option<u32>, Vec<u8>)]| {
+            let (left, right) = (pair[0].0?, pair[1].0?);
             source.merges.iter().position(|merge| merge[..2] == [left, right])
         };
         let best = symbols.windows(2).enumerate().filter_map(|(i, pair)| Some((rank(pair)?, i))).min();
         let Some((rank, i)) = best else { break };
-        symbols.splice(i..i + 2, [Some(source.merges[rank][2])]);
+        let bytes = [&symbols[i].1[..], &symbols[i + 1].1].concat();
+        symbols.splice(i..i + 2, [(Some(source.merges[rank][2]), bytes)]);
     }
-    out.extend(symbols.iter().flatten());
+    for (id, bytes) in symbols {
+        let fallback = bytes.iter().filter_map(|&byte| find(source, TokenKind::Byte, &[byte]));
+        match id {
+            Some(id) => out.push(id),
+            None => out.extend(fallback),
+        }
+    }
 }
 
 fn sentencepiece(source: &VocabSource, text: &str, out: &mut Vec<u32>) {

@@ -37,13 +37,9 @@ impl Cutter {
 
     /// Reads at most three characters; returns where the word ends when that is known.
     pub(super) fn step(&mut self, text: &str) -> Option<usize> {
-        let next = self.class_at(text, self.at);
-        let (c, class, end) = match next {
-            Some(next) => next,
-            // At the end of the text, white space is whole, but for a line end that ends a word.
-            None => {
-                return Some(if let State::Space { line: 1.., .. } = self.state { self.line_end() } else { self.at });
-            }
+        let Some((c, class, end)) = self.class_at(text, self.at) else {
+            // White space at the end of the text is whole, but for a line end that ends a word.
+            return Some(if let State::Space { line: line @ 1.., .. } = self.state { line } else { self.at });
         };
         match (self.state, class) {
             (State::Start, _) => return self.begin(text, c, class, end),
@@ -53,17 +49,13 @@ impl Cutter {
             (State::Space { line, .. }, CharClass::Space) => {
                 self.state = State::Space { last: self.at, line: if is_line_end(c) { end } else { line } };
             }
-            (State::Space { line: 1.., .. }, _) => return Some(self.line_end()),
+            (State::Space { line: line @ 1.., .. }, _) => return Some(line),
             // Text follows: the last space belongs to it, unless the space is all there is.
             (State::Space { last, .. }, _) if last > self.start => return Some(last),
             _ => return Some(self.at),
         }
         self.at = end;
         None
-    }
-
-    fn line_end(&self) -> usize {
-        if let State::Space { line, .. } = self.state { line } else { self.at }
     }
 
     /// The first character is `c`; reads up to two more.

@@ -1,7 +1,9 @@
 //! Cuts text into words before byte-level BPE; small state machines that may stop after any character.
 
+mod cased;
 mod deepseek;
 mod gpt2;
+mod lines;
 mod llama3;
 
 use super::layout;
@@ -33,11 +35,18 @@ pub enum PreTokenizer {
     DeepseekLlm = layout::PRE_DEEPSEEK_LLM,
     /// Likewise with all letters and all punctuation, and every number apart.
     DeepseekCoder = layout::PRE_DEEPSEEK_CODER,
+    /// As Llama 3, but words also end where capitals begin again, marks are letters, and contractions belong to the word
+    /// before them (GPT-4o, Llama 4, Phi-4 mini).
+    Gpt4o = layout::PRE_GPT4O,
+    /// As GPT-4o, but without contractions, and every `\p{N}` apart (Mistral Nemo).
+    Tekken = layout::PRE_TEKKEN,
+    /// `[^\n]+|\n+` (Gemma 4). Merges begin with characters instead of bytes, which are the fallback for what is no token.
+    Gemma4 = layout::PRE_GEMMA4,
 }
 
 impl PreTokenizer {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Gpt2,
         Self::Smollm,
         Self::Llama3,
@@ -46,6 +55,9 @@ impl PreTokenizer {
         Self::Falcon,
         Self::DeepseekLlm,
         Self::DeepseekCoder,
+        Self::Gpt4o,
+        Self::Tekken,
+        Self::Gemma4,
     ];
 
     /// The pre-tokenizer with this number in a stored vocabulary.
@@ -59,6 +71,9 @@ impl PreTokenizer {
             layout::PRE_FALCON => Self::Falcon,
             layout::PRE_DEEPSEEK_LLM => Self::DeepseekLlm,
             layout::PRE_DEEPSEEK_CODER => Self::DeepseekCoder,
+            layout::PRE_GPT4O => Self::Gpt4o,
+            layout::PRE_TEKKEN => Self::Tekken,
+            layout::PRE_GEMMA4 => Self::Gemma4,
             _ => return None,
         })
     }
@@ -76,6 +91,8 @@ impl PreTokenizer {
             Self::Qwen35 => "pre-qwen35",
             Self::Falcon => "pre-falcon",
             Self::DeepseekLlm | Self::DeepseekCoder => "pre-deepseek",
+            Self::Gpt4o | Self::Tekken => "pre-gpt4o",
+            Self::Gemma4 => "pre-gemma4",
         }
     }
 
@@ -87,6 +104,8 @@ impl PreTokenizer {
             Self::Qwen35 => cfg!(feature = "pre-qwen35"),
             Self::Falcon => cfg!(feature = "pre-falcon"),
             Self::DeepseekLlm | Self::DeepseekCoder => cfg!(feature = "pre-deepseek"),
+            Self::Gpt4o | Self::Tekken => cfg!(feature = "pre-gpt4o"),
+            Self::Gemma4 => cfg!(feature = "pre-gemma4"),
         }
     }
 
@@ -114,6 +133,8 @@ pub(super) enum Cutter {
     Gpt2(gpt2::Cutter),
     Llama3(llama3::Cutter),
     Deepseek(deepseek::Cutter),
+    Cased(cased::Cutter),
+    Lines(lines::Cutter),
 }
 
 impl Cutter {
@@ -126,6 +147,10 @@ impl Cutter {
             PreTokenizer::DeepseekLlm | PreTokenizer::DeepseekCoder if cfg!(feature = "pre-deepseek") => {
                 Self::Deepseek(deepseek::Cutter::new(pre, start))
             }
+            PreTokenizer::Gpt4o | PreTokenizer::Tekken if cfg!(feature = "pre-gpt4o") => {
+                Self::Cased(cased::Cutter::new(pre, start))
+            }
+            PreTokenizer::Gemma4 if cfg!(feature = "pre-gemma4") => Self::Lines(lines::Cutter::new(start)),
             pre => Self::Gpt2(gpt2::Cutter::new(pre, start)),
         }
     }
@@ -140,6 +165,8 @@ impl Cutter {
                 Self::Gpt2(cutter) => cutter.step(text),
                 Self::Llama3(cutter) if cfg!(feature = "pre-llama3") => cutter.step(text),
                 Self::Deepseek(cutter) if cfg!(feature = "pre-deepseek") => cutter.step(text),
+                Self::Cased(cutter) if cfg!(feature = "pre-gpt4o") => cutter.step(text),
+                Self::Lines(cutter) if cfg!(feature = "pre-gemma4") => cutter.step(text),
                 // Made by none of these builds.
                 _ => Some(text.len()),
             };
@@ -230,6 +257,20 @@ mod tests {
             assert_eq!(llama3(" \n \n  x"), [" \n \n", " ", " x"]);
             assert_eq!(llama3("e\u{301}a"), ["e", "\u{301}a"]);
             assert_eq!(qwen35("e\u{301}a \u{301}!"), ["e\u{301}a", " \u{301}", "!"]);
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "pre-gpt4o")]
+    fn cuts_as_gpt_4o_and_tekken_do() {
+        for budget in [1, 2, 1000] {
+            let gpt4o = |text| words(PreTokenizer::Gpt4o, text, budget);
+            let tekken = |text| words(PreTokenizer::Tekken, text, budget);
+            assert_eq!(gpt4o("helloWorld HTTPServer's A'LL x"), ["hello", "World", " HTTPServer's", " A'LL", " x"]);
+            assert_eq!(tekken("we'll ÉcoleÀ 12"), ["we", "'ll", " École", "À", " ", "1", "2"]);
+            // What is of no case ends a run of capitals.
+            assert_eq!(gpt4o("A漢BC 漢Bc \u{301}AB"), ["A漢", "BC", " 漢Bc", " \u{301}", "AB"]);
+            assert_eq!(gpt4o("12345 !\n/\nx  \n y"), ["123", "45", " !\n/\n", "x", "  \n", " y"]);
         }
     }
 

@@ -14,7 +14,7 @@ pub(super) struct Rules {
 
 /// The names that are known, for messages.
 pub(in crate::import) const KNOWN: &str = "gpt-2, smollm, starcoder, refact, command-r, llama-bpe, qwen2, qwen35, falcon, mpt, \
-    deepseek-llm, deepseek-coder and others of the same rules";
+    deepseek-llm, deepseek-coder, gpt-4o, tekken and others of the same rules";
 
 /// The rules of this name. Several names share an expression; llama.cpp, which coined them, says which.
 pub(super) fn rules(name: &str) -> Option<Rules> {
@@ -35,6 +35,8 @@ pub(super) fn rules(name: &str) -> Option<Rules> {
         "falcon" => (PreTokenizer::Falcon, false, false),
         "deepseek-llm" => (PreTokenizer::DeepseekLlm, false, false),
         "deepseek-coder" => (PreTokenizer::DeepseekCoder, false, false),
+        "gpt-4o" | "llama4" | "kanana2" | "talkie" | "minimax-m2" => (PreTokenizer::Gpt4o, false, false),
+        "tekken" => (PreTokenizer::Tekken, true, true),
         _ => return None,
     };
     Some(Rules { pre, ignore_merges, add_bos })

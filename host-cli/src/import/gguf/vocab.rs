@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     import::{ImportError, llama2c::byte_token},
-    vocab::{Token, TokenKind, VocabModel, VocabSource},
+    vocab::{PreTokenizer, Token, TokenKind, VocabModel, VocabSource},
 };
 
 /// Which algorithm; without it a file has no vocabulary.
@@ -19,8 +19,17 @@ const SCORES_KEY: &str = "tokenizer.ggml.scores";
 const TYPES_KEY: &str = "tokenizer.ggml.token_type";
 
 /// Control tokens that end a turn or a text whatever the file's keys say.
-pub(in crate::import) const STOP_NAMES: [&[u8]; 5] =
-    [b"<|im_end|>", b"<|eot_id|>", b"<|end|>", b"<end_of_turn>", b"<|endoftext|>"];
+pub(in crate::import) const STOP_NAMES: [&[u8]; 9] = [
+    b"<|im_end|>",
+    b"<|eot_id|>",
+    b"<|eom_id|>",
+    b"<|end|>",
+    b"<end_of_turn>",
+    b"<|endoftext|>",
+    b"<|end_of_text|>",
+    b"<|return|>",
+    "<\u{ff5c}end\u{2581}of\u{2581}sentence\u{ff5c}>".as_bytes(),
+];
 
 /// Reads the vocabulary; `None` where the file says that it has none.
 ///
@@ -33,6 +42,7 @@ pub(super) fn read(metadata: &Metadata<'_>) -> Result<Option<VocabSource>, Impor
             let Rules { pre, ignore_merges, add_bos } = pre_tokenizer(metadata)?;
             (VocabModel::Bpe(pre), ignore_merges, add_bos)
         }
+        Some("gemma4") => (VocabModel::Bpe(PreTokenizer::Gemma4), false, true),
         Some("llama") => {
             let add_space_prefix = metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
             (VocabModel::SentencePiece { add_space_prefix }, false, true)
@@ -40,7 +50,10 @@ pub(super) fn read(metadata: &Metadata<'_>) -> Result<Option<VocabSource>, Impor
         Some(other) => return Err(ImportError::Tokenizer { found: other.into() }),
     };
     let texts = texts(metadata)?;
-    let (tokens, merges) = match model {
+    let (mut tokens, merges) = match model {
+        VocabModel::Bpe(PreTokenizer::Gemma4) => {
+            (tokens(metadata, &texts, sentence_piece_bytes)?, merges(metadata, &texts)?)
+        }
         VocabModel::Bpe(_) => {
             let stand_ins = stand_ins();
             let bytes = |kind, _, text: &[u8]| Ok(bpe_bytes(kind, text, &stand_ins));
@@ -48,6 +61,13 @@ pub(super) fn read(metadata: &Metadata<'_>) -> Result<Option<VocabSource>, Impor
         }
         VocabModel::SentencePiece { .. } => (tokens(metadata, &texts, sentence_piece_bytes)?, Vec::new()),
     };
+
+    // A plain text must not end a turn.
+    for token in &mut tokens {
+        if token.kind == TokenKind::UserDefined && STOP_NAMES.contains(&token.bytes.as_slice()) {
+            token.kind = TokenKind::Control;
+        }
+    }
 
     let sentence_piece = matches!(model, VocabModel::SentencePiece { .. });
     let n_tokens = tokens.len() as u64;

@@ -1,4 +1,4 @@
-//! What `tokenizer.json` does with a text before BPE, by the names that GGUF has for it.
+//! What `tokenizer.json` does with a text before BPE.
 
 use serde::Deserialize;
 
@@ -52,30 +52,50 @@ impl Step {
     }
 }
 
-/// Expressions that come before a `ByteLevel` without one of its own, and GGUF's names for them. Sources: the
-/// `tokenizer.json` of the models.
-const EXPRESSIONS: [(&str, &str); 3] = [
-    (r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", "gpt-2"),
-    (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        "llama-bpe",
-    ),
-    (
-        r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+",
-        "qwen2",
-    ),
-];
+/// What begins the expressions of many models, whatever the case.
+const CONTRACTION: &str = "(?i:'s|'t|'re|'ve|'m|'ll|'d)";
 
-/// The name of the steps of a byte-level pre-tokenizer; `None` where it has none that is known.
-fn name(steps: &[&Step]) -> Option<&'static str> {
+/// The expression that comes before a `ByteLevel` without one of its own. Sources: the `tokenizer.json` of the models.
+fn expression(pre: PreTokenizer) -> Option<String> {
+    let others = r" ?[^\s\p{L}\p{N}]+[\r\n]*";
+    let slashes = r" ?[^\s\p{L}\p{N}]+[\r\n/]*";
+    let space = r"\s*[\r\n]+|\s+(?!\S)|\s+";
+    let before = r"[^\r\n\p{L}\p{N}]?";
+    // Words of capitals and small letters, with what may stand behind them.
+    let cased = |behind: &str| {
+        let (upper, lower) = (r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]");
+        format!("{before}{upper}*{lower}+{behind}|{before}{upper}+{lower}*{behind}")
+    };
+    let letters = format!(r"{before}\p{{L}}+");
+    let alternatives: &[&str] = match pre {
+        PreTokenizer::Gpt2 => &[r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"],
+        PreTokenizer::Llama3 => &[CONTRACTION, &letters, r"\p{N}{1,3}", others, space],
+        PreTokenizer::Qwen2 => &[CONTRACTION, &letters, r"\p{N}", others, space],
+        PreTokenizer::Qwen35 => {
+            let (letters, others) = (format!(r"{before}[\p{{L}}\p{{M}}]+"), r" ?[^\s\p{L}\p{M}\p{N}]+[\r\n]*");
+            return Some([CONTRACTION, &letters, r"\p{N}", others, space].join("|"));
+        }
+        PreTokenizer::Gpt4o => {
+            return Some([&cased(&format!("{CONTRACTION}?")), r"\p{N}{1,3}", slashes, space].join("|"));
+        }
+        PreTokenizer::Tekken => return Some([&cased(""), r"\p{N}", slashes, space].join("|")),
+        _ => return None,
+    };
+    Some(alternatives.join("|"))
+}
+
+/// The pre-tokenizer of these steps; `None` where they are none that is known.
+fn known(steps: &[&Step]) -> Option<PreTokenizer> {
     let (last, before) = steps.split_last()?;
     // A space put before the text is no part of any of these.
     if last.r#type != "ByteLevel" || last.add_prefix_space != Some(false) {
         return None;
     }
     match (before, last.use_regex.unwrap_or(true)) {
-        ([], true) => Some("gpt-2"),
-        ([digits], true) if digits.r#type == "Digits" && digits.individual_digits == Some(true) => Some("smollm"),
+        ([], true) => Some(PreTokenizer::Gpt2),
+        ([digits], true) if digits.r#type == "Digits" && digits.individual_digits == Some(true) => {
+            Some(PreTokenizer::Smollm)
+        }
         ([split], false) if split.r#type == "Split" => {
             // All that matches is a word; the expressions leave nothing between words.
             let isolated = match (split.behavior.as_deref(), split.invert.unwrap_or(false)) {
@@ -83,7 +103,7 @@ fn name(steps: &[&Step]) -> Option<&'static str> {
                 _ => return None,
             };
             let Some(Pattern::Regex(regex)) = &split.pattern else { return None };
-            EXPRESSIONS.iter().find(|(known, _)| isolated && known == regex).map(|(_, name)| *name)
+            PreTokenizer::ALL.into_iter().find(|pre| isolated && expression(*pre).as_ref() == Some(regex))
         }
         _ => None,
     }
@@ -91,15 +111,10 @@ fn name(steps: &[&Step]) -> Option<&'static str> {
 
 /// The pre-tokenizer of a byte-level vocabulary.
 pub(super) fn byte_level(steps: &[&Step]) -> Result<PreTokenizer, ImportError> {
-    match name(steps) {
-        Some("gpt-2") => Ok(PreTokenizer::Gpt2),
-        Some("smollm") => Ok(PreTokenizer::Smollm),
-        Some(name) => Err(ImportError::Tokenizer { found: format!("gpt2 with pre-tokenizer {name:?}") }),
-        None => {
-            let types: Vec<_> = steps.iter().map(|step| step.r#type.as_str()).collect();
-            Err(ImportError::Tokenizer { found: format!("gpt2 with a pre-tokenizer of {}", types.join(", ")) })
-        }
-    }
+    known(steps).ok_or_else(|| {
+        let types: Vec<_> = steps.iter().map(|step| step.r#type.as_str()).collect();
+        ImportError::Tokenizer { found: format!("gpt2 with a pre-tokenizer of {}", types.join(", ")) }
+    })
 }
 
 #[cfg(test)]
@@ -129,11 +144,15 @@ mod tests {
         let smollm =
             format!(r#"{{"type":"Sequence","pretokenizers":[{{"type":"Digits","individual_digits":true}},{gpt2}]}}"#);
         assert_eq!(read(&smollm), Ok(PreTokenizer::Smollm));
-        assert_eq!(read(&split(EXPRESSIONS[0].0, "Isolated")), Ok(PreTokenizer::Gpt2));
+        for pre in PreTokenizer::ALL {
+            if let Some(expression) = expression(pre) {
+                assert_eq!(read(&split(&expression, "Isolated")), Ok(pre));
+            }
+        }
+        let llama3 = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+        assert_eq!(read(&split(llama3, "Isolated")), Ok(PreTokenizer::Llama3));
         for (json, words) in [
-            (split(EXPRESSIONS[1].0, "Isolated"), "\"llama-bpe\""),
-            (split(EXPRESSIONS[2].0, "Isolated"), "\"qwen2\""),
-            (split(EXPRESSIONS[1].0, "Removed"), "of Split, ByteLevel"),
+            (split(llama3, "Removed"), "of Split, ByteLevel"),
             (split(r"\p{L}+", "Isolated"), "of Split, ByteLevel"),
             (gpt2.replace("false", "true"), "of ByteLevel"),
             (gpt2.replace("\"use_regex\":true", "\"use_regex\":false"), "of ByteLevel"),

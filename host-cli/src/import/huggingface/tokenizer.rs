@@ -190,7 +190,8 @@ pub(super) fn read(files: &Files<'_>, config: &Config, rows: u32) -> Result<Opti
     stops.dedup();
     let add_bos = tokenizer_config.add_bos_token.unwrap_or(begins.is_some()) && bos.is_some();
     let unknown = raw.model.unk_token.as_ref().and_then(|name| table.ids.get(name.as_str()).copied());
-    Ok(Some(VocabSource { model, tokens, merges, bos, eos, unknown, stops, add_bos, ignore_merges: false }))
+    let ignore_merges = raw.model.ignore_merges == Some(true);
+    Ok(Some(VocabSource { model, tokens, merges, bos, eos, unknown, stops, add_bos, ignore_merges }))
 }
 
 fn parse(bytes: &[u8]) -> Result<Raw, ImportError> {
@@ -226,11 +227,12 @@ impl Raw {
         let byte_level = pre_tokenizers.iter().any(|step| step.r#type == "ByteLevel");
         if byte_level {
             let pre = pre_tokenizer::byte_level(&pre_tokenizers)?;
-            if let Some(step) = normalizers.first() {
+            // Qwen's texts are composed first (NFC), as nearly all are that come from a keyboard; here they are what they are.
+            if let Some(step) = normalizers.iter().find(|step| step.r#type != "NFC") {
                 return refuse(format!("gpt2 with a normalizer of type {}", step.r#type));
             }
-            if model.byte_fallback == Some(true) || model.ignore_merges == Some(true) {
-                return refuse("gpt2 with byte_fallback or ignore_merges".into());
+            if model.byte_fallback == Some(true) {
+                return refuse("gpt2 with byte_fallback".into());
             }
             return Ok(VocabModel::Bpe(pre));
         }
