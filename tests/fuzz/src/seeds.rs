@@ -6,9 +6,10 @@ use pipsqueak::{
     config::Config,
     kernels::{Format, Panel},
 };
-use pipsqueak_cli::{digits, source::Encoding, vocab};
+use pipsqueak_cli::{digits, import::huggingface::names, source::Encoding, vocab};
 use pipsqueak_tests::{
     engine::TinyFile,
+    huggingface_writer::{safetensors_file, tokenizer_json},
     llama2c_writer::tokenizer_bin,
     small_vocab,
     tiny_model::{TinyModel, tiny_config},
@@ -55,15 +56,30 @@ fn main() -> std::io::Result<()> {
     }
     let wide = Config { dim: 256, hidden_dim: 256, head_dim: 32, n_heads: 2, rope_dim: 32, ..config };
     let wide = TinyModel::random(wide, 4);
-    for encoding in
-        [Encoding::Q2K, Encoding::Q3K, Encoding::Q4K, Encoding::Q5K, Encoding::Q6K, Encoding::IQ4XS]
-    {
+    for encoding in [Encoding::Q2K, Encoding::Q3K, Encoding::Q4K, Encoding::Q5K, Encoding::Q6K, Encoding::IQ4XS] {
         write("gguf", &format!("{encoding:?}"), &wide.gguf(encoding).bytes())?;
     }
     write("llama2c", "v0", &model.llama2c_v0())?;
     write("llama2c", "v0-untied", &untied.llama2c_v0())?;
     write("llama2c", "v1", &untied.llama2c_v1())?;
     write("llama2c", "v2", &model.llama2c_v2(32))?;
+    for encoding in [Encoding::F32, Encoding::F16, Encoding::BF16] {
+        for (name, model) in [("tied", &model), ("untied", &untied)] {
+            let model = model.huggingface(encoding);
+            let (config, weights) = (model.config.to_string(), safetensors_file(&model.tensors));
+            let len = (config.len() as u16).to_le_bytes();
+            write("safetensors", &format!("{name}-{encoding:?}"), &[&len, config.as_bytes(), &weights].concat())?;
+        }
+    }
+    let index = [&[0, 0], model.huggingface(Encoding::F32).folder(Some(3)).0[names::INDEX].as_slice()].concat();
+    write("safetensors", "index", &index)?;
+    for (name, mut vocab) in [("bpe", small_vocab::bpe()), ("sentencepiece", small_vocab::sentencepiece())] {
+        // A JSON object has every text once.
+        vocab.tokens.retain(|token| token.bytes != b"a" || token.score == 0.0);
+        let json = tokenizer_json(&vocab).to_string();
+        let rows = (vocab.tokens.len() as u16).to_le_bytes();
+        write("tokenizer_json", name, &[&rows, json.as_bytes()].concat())?;
+    }
     write("classifier", "plain", digits::PLAIN)?;
     write("classifier", "hidden", digits::HIDDEN)?;
     let text = "the cat sat on 12 mats: é 🙂 <s>".as_bytes();
