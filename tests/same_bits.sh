@@ -7,6 +7,7 @@
 #   PIPSQUEAK   the program (default: pipsqueak on the PATH)
 #   KERNELS     the kernel sets it runs here (default: scalar)
 #   OTHER       a command line of the program on another machine: `qemu-aarch64 ... pipsqueak`; optional
+#   OTHER_KERNELS  the kernel sets it runs there (best first; default: that one only)
 #   OTHER_IDS   how many of the ids that one gets (default: all), for it may be slow
 #   FULL        1 for every combination, 0 (default) for each setting by itself, for models that take long
 set -euo pipefail
@@ -22,6 +23,7 @@ tokenizer=()
 program=${PIPSQUEAK:-pipsqueak}
 read -ra kernels <<<"${KERNELS:-scalar}"
 read -ra other <<<"${OTHER:-}"
+read -ra other_kernels <<<"${OTHER_KERNELS:-}"
 fastest=${kernels[0]}
 
 folder=$(mktemp -d)
@@ -41,7 +43,7 @@ same() {
 }
 
 sources=("$model")
-for target in scalar neon avx2 avx512vnni; do
+for target in scalar neon avx2 avxvnni avx512vnni; do
     "$program" pack "$model" "${tokenizer[@]}" --for "$target" -o "$folder/$target.pips" 2>"$folder/messages" || {
         cat "$folder/messages" >&2
         exit 1
@@ -82,6 +84,9 @@ for kv in f32 f16 i8; do
         cp "$folder/$kv" "$folder/all"
         "$program" logits "$model" "${tokenizer[@]}" --ids "$some" --kv $kv -o "$folder/$kv"
         same $kv "${other[@]}" logits "$folder/neon.pips" --ids "$some" --kv $kv --threads 2 --batch 7
+        for kernel in "${other_kernels[@]:1}"; do
+            same $kv "${other[@]}" logits "$folder/neon.pips" --ids "$some" --kv $kv --threads 2 --batch 7 --kernels "$kernel"
+        done
         same $kv "${other[@]}" logits "$folder/avx2.pips" --ids "$some" --kv $kv --threads 1
     fi
 done

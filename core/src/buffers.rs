@@ -51,13 +51,15 @@ pub(crate) fn act_row<'a>((q, scale, sum): (&'a mut [i8], &'a mut [f32], &'a mut
 pub(crate) struct Buffers<'a> {
     /// `[n][dim]`: the residual stream.
     pub(crate) x: &'a mut [f32],
-    /// `[n][dim]` after a norm, `[n][n_heads][head_dim]` after attention.
+    /// `[n][dim]` after a norm, `[n][n_heads][head_dim]` after attention; with norms after the blocks also what the
+    /// feed-forward block gives.
     pub(crate) xb: &'a mut [f32],
-    /// `q [n][q_dim]`, `k [n][kv_dim]`, `v [n][kv_dim]`; later `gate [n][hidden_dim]`, `up [n][hidden_dim]`.
+    /// `q [n][q_dim]`, `k [n][kv_dim]`, `v [n][kv_dim]`; later `gate [n][hidden_dim]`, `up [n][hidden_dim]`; with norms after
+    /// the blocks also what attention gives, `[n][dim]`.
     pub(crate) wide: &'a mut [f32],
     /// The present product's input.
     pub(crate) acts: ActBuffer<'a>,
-    /// `[n][rope_dim / 2][2]`: cosine and sine.
+    /// `[n][rope_tables][rope_dim / 2][2]`: cosine and sine.
     pub(crate) angles: &'a mut [f32],
     /// `[n][n_heads]` rows of `head_dim`.
     pub(crate) query: ActBuffer<'a>,

@@ -27,7 +27,7 @@ use crate::{
     config::{Config, ConfigError},
     image::{ENTRY_BYTES, Entry, Header, Image, ImageError},
     plan::{Plan, PlanOptions},
-    tokenizer::{VocabError, layout},
+    tokenizer::{PreTokenizer, VocabError, layout},
 };
 
 /// A packed model or classifier, aligned for the kernels that read it in place; [`crate::include_image`] makes one.
@@ -111,6 +111,10 @@ const fn must_be_linked(image: &[u8], header: &Header) {
     if vocab.len > 6 {
         match image[vocab.offset as usize + 6] {
             layout::MODEL_BPE if !cfg!(feature = "vocab-bpe") => left_out("vocab-bpe"),
+            layout::MODEL_BPE if vocab.len > 7 => match PreTokenizer::from_code(image[vocab.offset as usize + 7]) {
+                Some(pre) if !pre.is_linked() => left_out(pre.feature()),
+                _ => {}
+            },
             layout::MODEL_SENTENCEPIECE if !cfg!(feature = "vocab-sentencepiece") => left_out("vocab-sentencepiece"),
             _ => {}
         }

@@ -7,7 +7,7 @@ use pipsqueak_kernels::{
     words::{Sink, left_out, say},
 };
 
-use crate::tensor::TensorKind;
+use crate::{stage::Stage, tensor::TensorKind};
 
 /// Which two elements of a head RoPE turns together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,9 +85,146 @@ impl Activation {
     }
 }
 
-/// The shape of a decoder of the Llama family.
+const QWEN2: bool = cfg!(feature = "arch-qwen2");
+const QWEN3: bool = cfg!(feature = "arch-qwen3");
+const GEMMA3: bool = cfg!(feature = "arch-gemma3");
+const GPT2: bool = cfg!(feature = "arch-gpt2");
+
+/// Whether any architecture beside Llama is linked.
+pub(crate) const BEYOND_LLAMA: bool = QWEN2 || QWEN3 || GEMMA3 || GPT2;
+
+/// Which family of decoders, that is, what is computed beside or in place of what Llama computes.
 ///
-/// Source of the names: llama2.c's `Config`; of the architecture: Touvron et al. 2023, arXiv:2307.09288.
+/// What this build leaves out is a constant `false` in the questions below, so that no code stands behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Arch {
+    /// RMSNorm before attention and before the feed-forward block, RoPE, a gated unit, no biases. Touvron et al. 2023,
+    /// arXiv:2307.09288.
+    Llama,
+    /// With biases of queries, keys and values. Qwen Team 2024, arXiv:2407.10671.
+    Qwen2,
+    /// With an RMSNorm of each query and key before RoPE. Qwen Team 2025, arXiv:2505.09388.
+    Qwen3,
+    /// With embeddings scaled by the root of `dim`, an RMSNorm of each query and key before RoPE, and one after attention
+    /// and after the feed-forward block. Gemma Team 2025, arXiv:2503.19786.
+    Gemma3 {
+        /// Positions that a layer with a sliding window looks at, its own included; 0 where every layer looks at all.
+        window: u32,
+        /// Of so many layers, the last looks at all positions, and has a RoPE of its own; 0 where none does.
+        global_every: u32,
+    },
+    /// LayerNorm with bias in place of RMSNorm, biases of every matrix, learned positions, no gate. Radford et al. 2019,
+    /// *Language Models are Unsupervised Multitask Learners*.
+    Gpt2,
+}
+
+impl Arch {
+    /// The architecture with this number, and the numbers that Gemma 3 has beside it.
+    pub const fn from_code(code: u8, window: u32, global_every: u32) -> Option<Self> {
+        Some(match code {
+            0 => Self::Llama,
+            1 => Self::Qwen2,
+            2 => Self::Qwen3,
+            3 => Self::Gemma3 { window, global_every },
+            4 => Self::Gpt2,
+            _ => return None,
+        })
+    }
+
+    /// Its number in an image.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Llama => 0,
+            Self::Qwen2 => 1,
+            Self::Qwen3 => 2,
+            Self::Gemma3 { .. } => 3,
+            Self::Gpt2 => 4,
+        }
+    }
+
+    /// What GGUF calls it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Gemma3 { .. } => "gemma3",
+            Self::Gpt2 => "gpt2",
+        }
+    }
+
+    /// Whether this build has the code for it.
+    pub const fn is_linked(self) -> bool {
+        match self {
+            Self::Llama => true,
+            Self::Qwen2 => QWEN2,
+            Self::Qwen3 => QWEN3,
+            Self::Gemma3 { .. } => GEMMA3,
+            Self::Gpt2 => GPT2,
+        }
+    }
+
+    /// The cargo feature that links it; Llama needs none.
+    pub const fn feature(self) -> &'static str {
+        match self {
+            Self::Llama => "",
+            Self::Qwen2 => "arch-qwen2",
+            Self::Qwen3 => "arch-qwen3",
+            Self::Gemma3 { .. } => "arch-gemma3",
+            Self::Gpt2 => "arch-gpt2",
+        }
+    }
+
+    /// Queries, keys and values have biases.
+    pub const fn has_qkv_bias(self) -> bool {
+        (QWEN2 && matches!(self, Self::Qwen2)) || self.has_biases()
+    }
+
+    /// Every matrix has a bias.
+    pub const fn has_biases(self) -> bool {
+        GPT2 && matches!(self, Self::Gpt2)
+    }
+
+    /// Each query and each key has an RMSNorm before RoPE.
+    pub const fn has_head_norms(self) -> bool {
+        (QWEN3 && matches!(self, Self::Qwen3)) || self.has_post_norms()
+    }
+
+    /// Attention's result and the feed-forward block's have an RMSNorm before they join the residual stream.
+    pub const fn has_post_norms(self) -> bool {
+        GEMMA3 && matches!(self, Self::Gemma3 { .. })
+    }
+
+    /// Embeddings are multiplied by the square root of `dim`.
+    pub const fn scales_embedding(self) -> bool {
+        GEMMA3 && matches!(self, Self::Gemma3 { .. })
+    }
+
+    /// Norms are LayerNorms, with bias.
+    pub const fn has_layer_norm(self) -> bool {
+        GPT2 && matches!(self, Self::Gpt2)
+    }
+
+    /// Positions have embeddings of their own.
+    pub const fn has_positions(self) -> bool {
+        GPT2 && matches!(self, Self::Gpt2)
+    }
+
+    /// The feed-forward block has a gate.
+    pub const fn has_gate(self) -> bool {
+        !(GPT2 && matches!(self, Self::Gpt2))
+    }
+
+    /// What attention and the feed-forward block give needs more than to be added to the residual stream.
+    pub(crate) const fn joins(self) -> bool {
+        self.has_post_norms() || self.has_biases()
+    }
+}
+
+/// The shape of a decoder.
+///
+/// Source of the names: llama2.c's `Config`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Config {
@@ -109,16 +246,18 @@ pub struct Config {
     pub vocab_size: u32,
     /// The longest context the model was trained for.
     pub seq_len: u32,
-    /// Added to the mean square before the root in RMSNorm.
+    /// Added to the mean square before the root in RMSNorm, to the variance in LayerNorm.
     pub norm_eps: f32,
     /// Scores are multiplied by this after the dot product; `1 / sqrt(head_dim)`.
     pub att_scale: f32,
     /// Which elements RoPE pairs.
     pub rope_pairs: RopePairs,
-    /// The gate's function.
+    /// The function of the feed-forward block.
     pub activation: Activation,
     /// The output head is the token embedding.
     pub tied_head: bool,
+    /// The family.
+    pub arch: Arch,
 }
 
 /// The largest value of any single dimension; products of three still fit 64 bits with room.
@@ -143,18 +282,78 @@ impl Config {
             (self.n_heads.saturating_mul(self.head_dim), self.n_kv_heads.saturating_mul(self.head_dim));
         match kind {
             TensorKind::TokenEmbedding | TensorKind::OutputHead => (self.vocab_size, self.dim),
-            TensorKind::RmsFinal | TensorKind::RmsAtt | TensorKind::RmsFfn => (1, self.dim),
+            TensorKind::PositionEmbedding => (self.seq_len, self.dim),
             TensorKind::Wq => (q_dim, self.dim),
             TensorKind::Wk | TensorKind::Wv => (kv_dim, self.dim),
             TensorKind::Wo => (self.dim, q_dim),
             TensorKind::W1 | TensorKind::W3 => (self.hidden_dim, self.dim),
             TensorKind::W2 => (self.dim, self.hidden_dim),
+            TensorKind::Bq => (1, q_dim),
+            TensorKind::Bk | TensorKind::Bv => (1, kv_dim),
+            TensorKind::B1 => (1, self.hidden_dim),
+            TensorKind::RmsQ | TensorKind::RmsK => (1, self.head_dim),
+            TensorKind::RmsFinal
+            | TensorKind::BiasFinal
+            | TensorKind::RmsAtt
+            | TensorKind::BiasAtt
+            | TensorKind::RmsPostAtt
+            | TensorKind::RmsFfn
+            | TensorKind::BiasFfn
+            | TensorKind::RmsPostFfn
+            | TensorKind::Bo
+            | TensorKind::B2 => (1, self.dim),
         }
     }
 
     /// Whether a model of this shape has tensors of this kind.
     pub const fn has(&self, kind: TensorKind) -> bool {
-        !(self.tied_head && matches!(kind, TensorKind::OutputHead))
+        let arch = self.arch;
+        match kind {
+            TensorKind::TokenEmbedding
+            | TensorKind::RmsFinal
+            | TensorKind::RmsAtt
+            | TensorKind::Wq
+            | TensorKind::Wk
+            | TensorKind::Wv
+            | TensorKind::Wo
+            | TensorKind::RmsFfn
+            | TensorKind::W1
+            | TensorKind::W2 => true,
+            TensorKind::OutputHead => !self.tied_head,
+            TensorKind::W3 => arch.has_gate(),
+            TensorKind::PositionEmbedding => arch.has_positions(),
+            TensorKind::Bq | TensorKind::Bk | TensorKind::Bv => arch.has_qkv_bias(),
+            TensorKind::Bo | TensorKind::B1 | TensorKind::B2 => arch.has_biases(),
+            TensorKind::RmsQ | TensorKind::RmsK => arch.has_head_norms(),
+            TensorKind::RmsPostAtt | TensorKind::RmsPostFfn => arch.has_post_norms(),
+            TensorKind::BiasFinal | TensorKind::BiasAtt | TensorKind::BiasFfn => arch.has_layer_norm(),
+        }
+    }
+
+    /// The sliding window of a layer, in positions, its own included; `None` where it looks at all of them.
+    pub const fn window(&self, layer: u32) -> Option<usize> {
+        match self.arch {
+            Arch::Gemma3 { window, global_every } if GEMMA3 && window > 0 => {
+                match (layer + 1).checked_rem(global_every) {
+                    Some(0) => None,
+                    _ => Some(window as usize),
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// RoPE's tables: one, or two where layers with a sliding window have one of their own, which comes second.
+    pub const fn rope_tables(&self) -> usize {
+        match self.arch {
+            Arch::Gemma3 { window, .. } if GEMMA3 && window > 0 => 2,
+            _ => 1,
+        }
+    }
+
+    /// The stage after which a layer is done, and [`crate::Session::residual`] what it hands on.
+    pub const fn last_stage(&self) -> Stage {
+        if self.arch.joins() { Stage::FfnJoin } else { Stage::Down }
     }
 
     /// The tensor that is number `index` in the directory, and its layer.
@@ -172,18 +371,28 @@ impl Config {
             }
             rest = others;
         }
-        let (layer, at) = (left / Self::LAYER_TENSORS, left % Self::LAYER_TENSORS);
+        let of_layer = rest;
+        let mut each = 0;
+        while let [kind, others @ ..] = rest {
+            each += self.has(*kind) as u32;
+            rest = others;
+        }
+        let (Some(layer), Some(mut at)) = (left.checked_div(each), left.checked_rem(each)) else { return None };
         if layer >= self.n_layers {
             return None;
         }
-        match rest.split_at_checked(at as usize) {
-            Some((_, [kind, ..])) => Some((*kind, layer)),
-            _ => None,
+        rest = of_layer;
+        while let [kind, others @ ..] = rest {
+            if self.has(*kind) {
+                if at == 0 {
+                    return Some((*kind, layer));
+                }
+                at -= 1;
+            }
+            rest = others;
         }
+        None
     }
-
-    /// Tensors of a layer.
-    const LAYER_TENSORS: u32 = 9;
 
     /// Every tensor a model of this shape has, with its layer, in directory order.
     pub fn tensors(&self) -> impl Iterator<Item = (TensorKind, u32)> + use<> {
@@ -201,6 +410,9 @@ impl Config {
 
     /// The first cargo feature that the shape needs and this build leaves out.
     const fn left_out(&self) -> Option<&'static str> {
+        if !self.arch.is_linked() {
+            return Some(self.arch.feature());
+        }
         if !self.rope_pairs.is_linked() {
             return Some(self.rope_pairs.feature());
         }
@@ -242,6 +454,11 @@ impl Config {
         }
         if let Some(feature) = self.left_out() {
             return Err(ConfigError::LeftOut { feature });
+        }
+        if let Arch::Gemma3 { window, .. } = self.arch
+            && window > MAX_TOKENS
+        {
+            return Err(ConfigError::OutOfRange { field: "window", got: window, max: MAX_TOKENS });
         }
         // Comparisons that NaN fails.
         if !(self.norm_eps >= 0.0 && self.norm_eps < 1.0) {

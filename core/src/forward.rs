@@ -5,27 +5,25 @@
 use core::num::NonZeroUsize;
 
 use pipsqueak_kernels::{
-    BLOCK, Input, Kernels, Linear, Matrix, NotFinite, Pairs, Pieces, Queries, Query, Store, Tile,
-    linear::count_units,
-    math::cos_sin,
+    BLOCK, Input, Kernels, Linear, Matrix, NotFinite, Pieces, Store, Tile,
+    linear::{activate, count_units},
+    math::{cos_sin, sqrt},
     run_linears, scalar,
     slice::{part, part_mut},
     team::{Dealt, Rows, Team, share},
 };
 
 use crate::{
+    attention::{Attention, CHUNK, Heads, Rotate},
     buffers::{ActBuffer, act_row, split3},
-    config::{Config, RopePairs},
     fault::Fault,
-    image::Layer,
-    kv_cache::{KvCache, KvType},
+    image::{Image, Layer},
+    kv_cache::KvType,
     session::{Session, SessionError},
-    stage::{HeadCursor, Stage},
+    stage::{Cursor, HeadCursor, Stage},
     tensor::TensorKind,
 };
 
-/// Positions whose values are summed before they join the rest.
-const CHUNK: usize = 64;
 /// What an exponential counts as, in multiply-adds.
 const EXP_COST: usize = 32;
 
@@ -41,7 +39,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
         };
         match self.cursor.stage {
             Stage::Embed => (n, dim),
-            Stage::Angles => (n, config.rope_dim as usize * EXP_COST),
+            Stage::Angles => (n, config.rope_dim as usize * config.rope_tables() * EXP_COST),
             Stage::AttNorm | Stage::FfnNorm => (n, 4 * dim),
             Stage::Qkv => product(&[wq, wk, wv], n),
             Stage::Rotate => (n, 2 * (config.q_dim() + 2 * config.kv_dim())),
@@ -50,6 +48,8 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
             Stage::Attend => (n * config.n_heads as usize, self.head_cost(self.pos + n)),
             Stage::AttQuantise => (n, 2 * config.q_dim()),
             Stage::AttOut => product(&[wo], n),
+            Stage::AttJoin | Stage::FfnJoin => (n, 4 * dim),
+            Stage::GateUp if !config.arch.has_gate() => product(&[w1], n),
             Stage::GateUp => product(&[w1, w3], n),
             Stage::Gate => (n, hidden * (EXP_COST + 4)),
             Stage::Down => product(&[w2], n),
@@ -59,9 +59,14 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
         }
     }
 
-    /// One head's attention over `len` positions.
+    /// One head's attention over `len` positions, or those of them that the layer looks at.
     fn head_cost(&self, len: usize) -> usize {
-        len.saturating_mul(2 * self.image.config().head_dim as usize + EXP_COST)
+        let config = self.image.config();
+        let seen = match config.window(self.cursor.layer) {
+            Some(window) => len.min(window.saturating_add(CHUNK)),
+            None => len,
+        };
+        seen.saturating_mul(2 * config.head_dim as usize + EXP_COST)
     }
 
     /// Does as much of the present stage as `budget` allows and returns what it cost; `None` when not even one unit fits,
@@ -99,15 +104,26 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
                 let Some(table) = image.matrix(TensorKind::TokenEmbedding, 0) else { return Err(NotFinite) };
                 let (x, tokens) = (part_mut(buf.x, 0, n * dim), &*buf.tokens);
                 let fault = Fault::new();
-                share(team, first, count, Rows::new(x, dim), |t, row| {
+                share(team, first, count, Rows::new(&mut *x, dim), |t, row| {
                     let token = tokens.get(t).copied().unwrap_or(0);
                     let found = table.row(token as usize, row);
+                    if config.arch.scales_embedding() {
+                        scalar::scale(row, sqrt(dim as f32));
+                    }
                     fault.note(if found && scalar::all_finite(row) { Ok(()) } else { Err(NotFinite) });
                 });
+                if config.arch.has_positions() {
+                    let positions = image.matrix(TensorKind::PositionEmbedding, 0).ok_or(NotFinite)?;
+                    share(team, first, count, (Rows::new(x, dim), Rows::new(buf.xb, dim)), |t, (row, at)| {
+                        let found = positions.row(pos + t, at);
+                        scalar::add(row, at);
+                        fault.note(if found && scalar::all_finite(at) { Ok(()) } else { Err(NotFinite) });
+                    });
+                }
                 fault.result()
             }
             Stage::Angles => {
-                let width = config.rope_dim as usize;
+                let width = config.rope_dim as usize * config.rope_tables();
                 share(team, first, count, Rows::new(part_mut(buf.angles, 0, n * width), width.max(1)), |t, row| {
                     for (turns, pair) in image.rope().iter().zip(row.as_chunks_mut::<2>().0) {
                         *pair = cos_sin(turns.wrapping_mul((pos + t) as u32)).into();
@@ -117,7 +133,8 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
             }
             Stage::AttNorm => {
                 let quantised = any_quantised(&[&layer.wq, &layer.wk, &layer.wv]);
-                let norm = Norm { weight: layer.rms_att, eps: config.norm_eps, quantised, skip: 0 };
+                let bias = self.cursor.bias(image, TensorKind::BiasAtt)?;
+                let norm = Norm { weight: layer.rms_att, bias, eps: config.norm_eps, quantised, skip: 0 };
                 norm.run(kernels, team, buf.x, buf.xb, &mut buf.acts, (first, count))
             }
             Stage::Qkv => {
@@ -133,7 +150,21 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
             }
             Stage::Rotate => {
                 let [q, k, v] = split3(buf.wide, [n * q_dim, n * kv_dim, n * kv_dim]);
-                let rotate = Rotate { config, angles: buf.angles, quantise: cache.kv() == KvType::I8 };
+                if config.arch.has_qkv_bias() || config.arch.has_head_norms() {
+                    let heads = Heads::of(image, self.cursor.layer).ok_or(NotFinite)?;
+                    let fault = Fault::new();
+                    let rows = (Rows::new(&mut *q, q_dim), Rows::new(&mut *k, kv_dim), Rows::new(&mut *v, kv_dim));
+                    share(team, first, count, (rows, Rows::new(buf.xb, q_dim)), |_, ((q, k, v), work)| {
+                        fault.note(heads.token(kernels, [q, k, v], work));
+                    });
+                    fault.result()?;
+                }
+                let rotate = Rotate {
+                    config,
+                    angles: buf.angles,
+                    local: config.window(self.cursor.layer).is_some(),
+                    quantise: cache.kv() == KvType::I8,
+                };
                 let heads = (Rows::new(q, q_dim), Rows::new(k, kv_dim), Rows::new(v, kv_dim));
                 let head_blocks = config.n_heads as usize * (config.head_dim as usize).div_ceil(BLOCK);
                 let query = buf.query.rows(head_blocks * BLOCK);
@@ -149,12 +180,12 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
             }
             Stage::Attend => {
                 let [q, ..] = split3(buf.wide, [n * q_dim, n * kv_dim, n * kv_dim]);
+                let layer = self.cursor.layer as usize;
                 let slots = NonZeroUsize::new(self.plan.sizes.slots).unwrap_or(NonZeroUsize::MIN);
                 // What the compiler knows to be one where kernels take one query at a time.
                 let wanted = kernels.att_lanes(config.head_dim as usize);
                 let lanes = if wanted > 1 { self.plan.options.lanes() } else { 1 };
-                let attention =
-                    Attention { config, cache, layer: self.cursor.layer as usize, pos, q, query: &buf.query };
+                let attention = Attention { config, cache, layer, pos, q, query: &buf.query };
                 let xb = part_mut(buf.xb, 0, n * q_dim);
                 let scores = Rows::new(buf.scores, self.plan.options.context * lanes);
                 if wanted > 1
@@ -196,26 +227,56 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
             }
             Stage::AttOut => {
                 let x = Input { tokens: n, x: part(buf.xb, 0, n * q_dim), acts: buf.acts.view(n, q_dim) };
-                let out = Tile::whole(part_mut(buf.x, 0, n * dim), dim, n);
-                run_linears(kernels, team, &mut [Linear { w: layer.wo, out, store: Store::Add }], &x, units);
+                // With a norm on the way, beside the residual stream.
+                let (out, store) =
+                    if config.arch.has_post_norms() { (&mut *buf.wide, Store::Set) } else { (&mut *buf.x, Store::Add) };
+                let out = Tile::whole(part_mut(out, 0, n * dim), dim, n);
+                run_linears(kernels, team, &mut [Linear { w: layer.wo, out, store }], &x, units);
                 Ok(())
+            }
+            Stage::AttJoin if config.arch.joins() => {
+                let join =
+                    Join::of(image, self.cursor.layer, TensorKind::RmsPostAtt, TensorKind::Bo).ok_or(NotFinite)?;
+                join.run(kernels, team, buf.x, buf.wide, buf.xb, (first, count))
             }
             Stage::FfnNorm => {
                 let quantised = any_quantised(&[&layer.w1, &layer.w3]);
-                let norm = Norm { weight: layer.rms_ffn, eps: config.norm_eps, quantised, skip: 0 };
+                let bias = self.cursor.bias(image, TensorKind::BiasFfn)?;
+                let norm = Norm { weight: layer.rms_ffn, bias, eps: config.norm_eps, quantised, skip: 0 };
                 norm.run(kernels, team, buf.x, buf.xb, &mut buf.acts, (first, count))
             }
             Stage::GateUp => {
+                let x = Input { tokens: n, x: part(buf.xb, 0, n * dim), acts: buf.acts.view(n, dim) };
+                if !config.arch.has_gate() {
+                    let up = part_mut(buf.wide, 0, n * hidden);
+                    run_linears(kernels, team, &mut [set(layer.w1, up, hidden, n)], &x, units);
+                    return Ok(());
+                }
                 let [gate, up, _] = split3(buf.wide, [n * hidden, n * hidden, 0]);
                 let mut linears = [set(layer.w1, gate, hidden, n), set(layer.w3, up, hidden, n)];
-                let x = Input { tokens: n, x: part(buf.xb, 0, n * dim), acts: buf.acts.view(n, dim) };
                 run_linears(kernels, team, &mut linears, &x, units);
                 Ok(())
             }
             Stage::Gate => {
-                let [gate, up, _] = split3(buf.wide, [n * hidden, n * hidden, 0]);
                 let function = config.activation.gate();
                 let quantised = layer.w2.format().is_quantised();
+                if !config.arch.has_gate() {
+                    let bias = image.vector(TensorKind::B1, self.cursor.layer).ok_or(NotFinite)?;
+                    let rows = Rows::new(part_mut(buf.wide, 0, n * hidden), hidden);
+                    let fault = Fault::new();
+                    share(team, first, count, (rows, buf.acts.rows(hidden)), |_, (x, row)| {
+                        scalar::add(x, bias);
+                        let fine = scalar::all_finite(x);
+                        activate(kernels, function, x);
+                        fault.note(match (fine, quantised) {
+                            (false, _) => Err(NotFinite),
+                            (true, true) => kernels.quantise(x, act_row(row)),
+                            (true, false) => Ok(()),
+                        });
+                    });
+                    return fault.result();
+                }
+                let [gate, up, _] = split3(buf.wide, [n * hidden, n * hidden, 0]);
                 let parts = (Rows::new(gate, hidden), Rows::new(up, hidden), buf.acts.rows(hidden));
                 let fault = Fault::new();
                 share(team, first, count, parts, |_, (gate, up, row)| {
@@ -233,14 +294,24 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
             Stage::Down => {
                 let gate = part(buf.wide, 0, n * hidden);
                 let x = Input { tokens: n, x: gate, acts: buf.acts.view(n, hidden) };
-                let out = Tile::whole(part_mut(buf.x, 0, n * dim), dim, n);
-                run_linears(kernels, team, &mut [Linear { w: layer.w2, out, store: Store::Add }], &x, units);
+                let (out, store) =
+                    if config.arch.has_post_norms() { (&mut *buf.xb, Store::Set) } else { (&mut *buf.x, Store::Add) };
+                let out = Tile::whole(part_mut(out, 0, n * dim), dim, n);
+                run_linears(kernels, team, &mut [Linear { w: layer.w2, out, store }], &x, units);
                 Ok(())
             }
+            Stage::FfnJoin if config.arch.joins() => {
+                let join =
+                    Join::of(image, self.cursor.layer, TensorKind::RmsPostFfn, TensorKind::B2).ok_or(NotFinite)?;
+                join.run(kernels, team, buf.x, buf.xb, buf.wide, (first, count))
+            }
+            // No such stage where nothing joins.
+            Stage::AttJoin | Stage::FfnJoin => Ok(()),
             Stage::FinalNorm => {
-                let Some(weight) = image.vector(TensorKind::RmsFinal) else { return Err(NotFinite) };
+                let Some(weight) = image.vector(TensorKind::RmsFinal, 0) else { return Err(NotFinite) };
                 let quantised = wcls.format().is_quantised();
-                let norm = Norm { weight, eps: config.norm_eps, quantised, skip: n - rows };
+                let bias = self.cursor.bias(image, TensorKind::BiasFinal)?;
+                let norm = Norm { weight, bias, eps: config.norm_eps, quantised, skip: n - rows };
                 norm.run(kernels, team, buf.x, buf.xb, &mut buf.acts, (first, count))
             }
             Stage::Head => {
@@ -293,9 +364,22 @@ fn set<'a>(w: Matrix<'a>, out: &'a mut [f32], rows: usize, tokens: usize) -> Lin
     Linear { w, out: Tile::whole(out, rows, tokens), store: Store::Set }
 }
 
-/// RMSNorm of rows of the residual stream, quantised when a product that follows wants it so.
+impl Cursor {
+    /// The bias of a norm where norms have one.
+    fn bias<'a>(&self, image: &Image<'a>, kind: TensorKind) -> Result<Option<&'a [f32]>, NotFinite> {
+        if !image.config().arch.has_layer_norm() {
+            return Ok(None);
+        }
+        let layer = if kind.per_layer() { self.layer } else { 0 };
+        image.vector(kind, layer).ok_or(NotFinite).map(Some)
+    }
+}
+
+/// RMSNorm of rows of the residual stream, or LayerNorm where there is a bias, quantised when a product that follows wants it
+/// so.
 struct Norm<'a> {
     weight: &'a [f32],
+    bias: Option<&'a [f32]>,
     eps: f32,
     quantised: bool,
     /// Rows of the residual stream before the first one wanted.
@@ -315,7 +399,11 @@ impl Norm<'_> {
         let dim = self.weight.len();
         let fault = Fault::new();
         share(team, first, count, (Rows::new(xb, dim), acts.rows(dim)), |t, (xb, row)| {
-            let normed = kernels.rmsnorm(part(x, (self.skip + t) * dim, dim), self.weight, self.eps, xb);
+            let x = part(x, (self.skip + t) * dim, dim);
+            let normed = match self.bias {
+                Some(bias) if cfg!(feature = "arch-gpt2") => kernels.layernorm(x, self.weight, bias, self.eps, xb),
+                _ => kernels.rmsnorm(x, self.weight, self.eps, xb),
+            };
             fault.note(match normed {
                 Ok(()) if self.quantised => kernels.quantise(xb, act_row(row)),
                 other => other,
@@ -325,204 +413,46 @@ impl Norm<'_> {
     }
 }
 
-/// RoPE of one token's heads, and its queries quantised for an int8 cache.
-struct Rotate<'a> {
-    config: &'a Config,
-    angles: &'a [f32],
-    quantise: bool,
+/// What a block gives, on its way to the residual stream: its norm, or the bias that was not added with it.
+struct Join<'a> {
+    norm: Option<&'a [f32]>,
+    bias: Option<&'a [f32]>,
+    eps: f32,
 }
 
-impl Rotate<'_> {
-    fn token<K: Kernels + ?Sized>(
+impl<'a> Join<'a> {
+    /// The vectors that an architecture has; `None` when one is missing.
+    fn of(image: &Image<'a>, layer: u32, norm: TensorKind, bias: TensorKind) -> Option<Self> {
+        let config = image.config();
+        let vector = |wanted: bool, kind| if wanted { image.vector(kind, layer).map(Some) } else { Some(None) };
+        Some(Self {
+            norm: vector(config.arch.has_post_norms(), norm)?,
+            bias: vector(config.arch.has_biases(), bias)?,
+            eps: config.norm_eps,
+        })
+    }
+
+    /// `x[t] = x[t] + rmsnorm(from[t])`, the norm by way of `work`; then `x[t] = x[t] + bias`. All `[tokens][dim]`.
+    fn run<K: Kernels + ?Sized>(
         &self,
         kernels: &K,
-        t: usize,
-        q: &mut [f32],
-        k: &mut [f32],
-        v: &[f32],
-        (query, scale, sum): (&mut [i8], &mut [f32], &mut [i32]),
+        team: &Team<'_>,
+        x: &mut [f32],
+        from: &[f32],
+        work: &mut [f32],
+        (first, count): (usize, usize),
     ) -> Result<(), NotFinite> {
-        if !(scalar::all_finite(q) && scalar::all_finite(k) && scalar::all_finite(v)) {
-            return Err(NotFinite);
-        }
-        let head_dim = (self.config.head_dim as usize).max(1);
-        let rope_dim = self.config.rope_dim as usize;
-        let angles = part(self.angles, t * rope_dim, rope_dim);
-        let pairs = match self.config.rope_pairs {
-            RopePairs::Interleaved if RopePairs::Interleaved.is_linked() => Some(Pairs::Interleaved),
-            RopePairs::HalfSplit if RopePairs::HalfSplit.is_linked() => Some(Pairs::HalfSplit),
-            // What is left out has been refused.
-            _ => None,
-        };
-        if let Some(pairs) = pairs {
-            for head in q.chunks_exact_mut(head_dim).chain(k.chunks_exact_mut(head_dim)) {
-                kernels.rotate(part_mut(head, 0, rope_dim), angles, pairs);
+        let dim = self.norm.or(self.bias).unwrap_or(&[]).len();
+        let fault = Fault::new();
+        share(team, first, count, (Rows::new(x, dim), Rows::new(work, dim)), |t, (x, work)| {
+            if let Some(norm) = self.norm {
+                fault.note(kernels.rmsnorm(part(from, t * dim, dim), norm, self.eps, work));
+                scalar::add(x, work);
             }
-        }
-        if self.quantise {
-            let blocks = head_dim.div_ceil(BLOCK);
-            // Counted, not zipped: zipped chunks keep a division by zero when optimised for size.
-            for (index, head) in q.chunks_exact(head_dim).enumerate() {
-                let at = index * blocks;
-                let q = part_mut(query, at * BLOCK, blocks * BLOCK);
-                kernels.quantise(head, act_row((q, part_mut(scale, at, blocks), part_mut(sum, at, blocks))))?;
+            if let Some(bias) = self.bias {
+                scalar::add(x, bias);
             }
-        }
-        Ok(())
+        });
+        fault.result()
     }
-}
-
-/// Attention of one layer's queries over the cache. A unit is a head of a token: `t * n_heads + head`.
-struct Attention<'a, 'c> {
-    config: &'a Config,
-    cache: &'a KvCache<'c>,
-    layer: usize,
-    pos: usize,
-    q: &'a [f32],
-    query: &'a ActBuffer<'a>,
-}
-
-impl Attention<'_, '_> {
-    /// One head's attention; `out`: `[head_dim]`, `scores`: `[context]`.
-    fn head<K: Kernels + ?Sized>(&self, kernels: &K, unit: usize, scores: &mut [f32], out: &mut [f32]) {
-        let Head { kv_head, len, query } = self.of(unit);
-        let scores = part_mut(scores, 0, len);
-        let (mut max, mut sum) = (f32::NEG_INFINITY, 0.0);
-        for (chunk, scores) in scores.chunks_mut(CHUNK).enumerate() {
-            let keys = self.cache.keys(self.layer, kv_head, chunk * CHUNK, scores.len());
-            let found = kernels.att_scores(&query, &keys, self.config.att_scale, scores);
-            max = if found > max { found } else { max };
-        }
-        out.fill(0.0);
-        for (chunk, scores) in scores.chunks_mut(CHUNK).enumerate() {
-            let values = self.cache.values(self.layer, kv_head, chunk * CHUNK, scores.len());
-            sum += kernels.att_values(scores, max, &values, out);
-        }
-        for out in out {
-            *out /= sum;
-        }
-    }
-
-    /// How `n` tokens' queries are taken together, in as many lanes as kernels want; `None` where one head after the other is
-    /// better.
-    fn groups(&self, wanted: usize, n: usize) -> Option<Groups> {
-        let kv_heads = NonZeroUsize::new(self.config.n_kv_heads as usize)?;
-        let heads = self.config.n_heads as usize / kv_heads;
-        let tokens = NonZeroUsize::new(wanted.checked_div(heads)?.min(n))?;
-        // With half of the lanes empty nothing is won.
-        (tokens.get() * heads * 2 >= wanted).then_some(Groups { kv_heads, heads, tokens })
-    }
-
-    /// Piece `index` of all tokens' attention, a group of tokens and a head of the cache.
-    fn group<K: Kernels + ?Sized>(
-        &self,
-        kernels: &K,
-        groups: &Groups,
-        index: usize,
-        scores: &mut [f32],
-        out: &mut Tile<'_>,
-    ) {
-        let Groups { kv_heads, heads, tokens } = *groups;
-        let (t, kv_head) = (index / kv_heads * tokens.get(), index % kv_heads);
-        let head_dim = self.config.head_dim as usize;
-        let stride = self.config.n_heads as usize;
-        let unit = t * stride + kv_head * heads;
-        let blocks = head_dim.div_ceil(BLOCK);
-        let (q, scale): (&[i8], &[f32]) = match self.cache.kv() {
-            KvType::I8 => (rest(self.query.q, unit * blocks * BLOCK), rest(self.query.scale, unit * blocks)),
-            _ => (&[], &[]),
-        };
-        let queries = Queries {
-            x: rest(self.q, unit * head_dim),
-            q,
-            scale,
-            head_dim,
-            heads,
-            stride,
-            tokens: out.tokens(),
-            first_len: self.pos + t + 1,
-            att_scale: self.config.att_scale,
-        };
-        let len = queries.last_len();
-        let (keys, values) =
-            (self.cache.keys(self.layer, kv_head, 0, len), self.cache.values(self.layer, kv_head, 0, len));
-        kernels.attend(&queries, &keys, &values, scores, out);
-    }
-
-    /// What a unit is about.
-    #[inline(always)]
-    fn of(&self, unit: usize) -> Head<'_> {
-        let config = self.config;
-        let head_dim = config.head_dim as usize;
-        let n_heads = config.n_heads as usize;
-        let t = unit.checked_div(n_heads).unwrap_or(0);
-        let shared_by = n_heads.checked_div(config.n_kv_heads as usize).unwrap_or(1);
-        let kv_head = (unit - t * n_heads).checked_div(shared_by).unwrap_or(0);
-        let x = part(self.q, unit * head_dim, head_dim);
-        let query = if self.cache.kv() == KvType::I8 {
-            let blocks = head_dim.div_ceil(BLOCK);
-            let q = part(self.query.q.as_chunks::<BLOCK>().0, unit * blocks, blocks).as_flattened();
-            Query { x, q: part(q, 0, head_dim), scale: part(self.query.scale, unit * blocks, blocks) }
-        } else {
-            Query { x, q: &[], scale: &[] }
-        };
-        Head { kv_head, len: self.pos + t + 1, query }
-    }
-
-    /// The next chunk of one head's two passes; `true` when the head is done.
-    fn chunk<K: Kernels + ?Sized>(
-        &self,
-        kernels: &K,
-        head: &Head<'_>,
-        cursor: &mut HeadCursor,
-        scores: &mut [f32],
-        out: &mut [f32],
-    ) -> bool {
-        let from = cursor.chunk * CHUNK;
-        let count = CHUNK.min(head.len.saturating_sub(from));
-        let scores = part_mut(scores, from, count);
-        cursor.chunk += 1;
-        let last = from + count >= head.len;
-        if !cursor.values {
-            let keys = self.cache.keys(self.layer, head.kv_head, from, count);
-            let max = kernels.att_scores(&head.query, &keys, self.config.att_scale, scores);
-            cursor.max = if max > cursor.max { max } else { cursor.max };
-            if last {
-                (cursor.values, cursor.chunk) = (true, 0);
-                out.fill(0.0);
-            }
-            return false;
-        }
-        let values = self.cache.values(self.layer, head.kv_head, from, count);
-        cursor.sum += kernels.att_values(scores, cursor.max, &values, out);
-        if last {
-            for out in out {
-                *out /= cursor.sum;
-            }
-        }
-        last
-    }
-}
-
-/// How queries are taken together.
-struct Groups {
-    kv_heads: NonZeroUsize,
-    /// Query heads of a head of the cache.
-    heads: usize,
-    /// Tokens of a group; the last may have fewer.
-    tokens: NonZeroUsize,
-}
-
-/// What follows the first `at` elements.
-fn rest<T>(data: &[T], at: usize) -> &[T] {
-    data.get(at..).unwrap_or(&[])
-}
-
-/// One head of a token.
-struct Head<'a> {
-    /// The head of the cache it reads.
-    kv_head: usize,
-    /// Positions it looks at.
-    len: usize,
-    query: Query<'a>,
 }

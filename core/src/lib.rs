@@ -1,4 +1,4 @@
-//! Small language models inside firmware: a `no_std`, no-heap engine for the Llama family.
+//! Small language models inside firmware: a `no_std`, no-heap engine for the Llama family, Qwen 2 and 3, Gemma 3 and GPT-2.
 //!
 //! A packed model ([`Image`]) is read in place, from flash or a mapped file. A [`Plan`] says to the byte, at compile time
 //! if you like, how much memory a model needs. A [`Session`] takes tokens and gives logits, in slices of work as small
@@ -40,7 +40,8 @@
 //!
 //! # Modules, from the outside in
 //!
-//! * [`session`]: the conversation; [`stage`] is the table of stages it walks, `forward` what each stage does.
+//! * [`session`]: the conversation; [`stage`] is the table of stages it walks, `forward` what each stage does, `attention` the
+//!   inner part of it.
 //! * [`image`]: the packed model; [`config`] its shape, [`tensor`] its parts.
 //! * [`plan`]: the memory, and [`compile_time`] how a firmware has it checked by the compiler; the KV cache comes in three number formats ([`KvType`]).
 //! * [`classifier`]: pictures to classes, a small network on the same kernels.
@@ -60,6 +61,7 @@ macro_rules! tri {
     };
 }
 
+mod attention;
 mod buffers;
 pub mod classifier;
 pub mod compile_time;

@@ -47,9 +47,9 @@ impl PlanOptions {
 /// |---|---|---|
 /// | `x` | `B * dim` | f32 |
 /// | `xb` | `B * max(dim, q_dim)` | f32 |
-/// | `wide` (q, k, v, or gate and up) | `B * max(q_dim + 2 kv_dim, 2 hidden_dim)` | f32 |
+/// | `wide` (q, k, v, or gate and up) | `B * max(q_dim + 2 kv_dim, 2 hidden_dim)`; without a gate one `hidden_dim`; with a norm after attention at least `B * dim` | f32 |
 /// | activations | `B * blocks(max(dim, q_dim, hidden_dim))` blocks | 32 i8, f32, i32 |
-/// | RoPE angles | `B * rope_dim` | f32 |
+/// | RoPE angles | `B * rope_dim`, twice that where layers with a sliding window have their own | f32 |
 /// | quantised queries (int8 cache only) | `B * n_heads * blocks(head_dim)` blocks | 32 i8, f32, i32 |
 /// | scores | `S * context`, `S` = 1, or `4 T` for several threads; 16 times that for batches of 16 and more | f32 |
 /// | logits | `L * vocab_size` | f32 |
@@ -106,12 +106,15 @@ impl Plan {
         };
         // More score buffers than threads, so that heads can be shared out evenly.
         let slots = if threads > 1 { threads.saturating_mul(4) } else { 1 };
+        let ffn = if config.arch.has_gate() { 2 * hidden } else { hidden };
+        let wide = max(q_dim + 2 * kv_dim, ffn);
         let sizes = Sizes {
             x: batch.saturating_mul(dim),
             xb: batch.saturating_mul(max(dim, q_dim)),
-            wide: batch.saturating_mul(max(q_dim + 2 * kv_dim, 2 * hidden)),
+            // What attention gives waits there for its norm.
+            wide: batch.saturating_mul(if config.arch.has_post_norms() { max(wide, dim) } else { wide }),
             act_blocks: batch.saturating_mul(widest.div_ceil(BLOCK)),
-            angles: batch.saturating_mul(config.rope_dim as usize),
+            angles: batch.saturating_mul(config.rope_dim as usize * config.rope_tables()),
             query_blocks: batch.saturating_mul(query_blocks),
             slots,
             scores: slots.saturating_mul(options.lanes()).saturating_mul(context),

@@ -64,6 +64,13 @@ pub enum SessionError {
     },
     /// No logits to sample from: none were asked for, or nothing was fed yet.
     NoLogits,
+    /// The plan has more positions than the model has embeddings for.
+    Positions {
+        /// Positions of the cache.
+        context: usize,
+        /// Positions the model knows.
+        seq_len: u32,
+    },
     /// The code for the plan's cache is left out of this build.
     LeftOut {
         /// The cargo feature that links it.
@@ -103,6 +110,11 @@ impl SessionError {
                 sink(": the weights are damaged or overflow")
             }
             Self::NoLogits => sink("no logits to sample from"),
+            // Only what has learned positions says so.
+            Self::Positions { context, seq_len } if cfg!(feature = "arch-gpt2") => {
+                say(sink, "the model knows {} positions and the plan has {}", &[seq_len.into(), context as u64])
+            }
+            Self::Positions { .. } => Ok(()),
             Self::LeftOut { feature } => left_out(sink, feature),
         }
     }
@@ -196,6 +208,9 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
         let zero = o.context == 0 || o.batch == 0 || o.logits == 0 || o.threads == 0;
         if zero || Plan::new(config, o) != *plan {
             return Err(SessionError::WrongPlan);
+        }
+        if config.arch.has_positions() && o.context > config.seq_len as usize {
+            return Err(SessionError::Positions { context: o.context, seq_len: config.seq_len });
         }
         if !o.kv.is_linked() {
             return Err(SessionError::LeftOut { feature: o.kv.feature() });
@@ -325,8 +340,7 @@ impl<'m, K: Kernels + ?Sized> Session<'m, K> {
 
     /// Moves to the next stage; `false` when the batch is done.
     fn next_stage(&mut self) -> Result<bool, SessionError> {
-        let n_layers = self.image.config().n_layers;
-        match self.cursor.next(n_layers, self.rows != 0) {
+        match self.cursor.next(self.image.config(), self.rows != 0) {
             Some(next) => {
                 // The first layer again after the last one of the batch before.
                 if next.layer != self.cursor.layer || next.stage == Stage::Angles {

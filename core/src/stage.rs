@@ -1,5 +1,7 @@
 //! The forward pass as a table of stages, and the place a session has reached in it.
 
+use crate::config::{BEYOND_LLAMA, Config};
+
 /// One stage of the forward pass. A stage is a number of units that do not depend on each other, so that it can be cut
 /// anywhere and shared out in any way without changing a bit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,11 +11,11 @@ pub enum Stage {
     Embed,
     /// Cosine and sine of RoPE's angles, once for all layers.
     Angles,
-    /// RMSNorm before attention.
+    /// The norm before attention.
     AttNorm,
     /// Queries, keys and values.
     Qkv,
-    /// RoPE.
+    /// Biases and norms of queries and keys, where there are any, and RoPE.
     Rotate,
     /// Keys and values to the cache.
     Store,
@@ -23,7 +25,9 @@ pub enum Stage {
     AttQuantise,
     /// Output projection, added to the residual stream.
     AttOut,
-    /// RMSNorm before the feed-forward block.
+    /// Its bias, or its norm, on the way to the residual stream; only where there is one.
+    AttJoin,
+    /// The norm before the feed-forward block.
     FfnNorm,
     /// Gate and up projections.
     GateUp,
@@ -31,7 +35,9 @@ pub enum Stage {
     Gate,
     /// Down projection, added to the residual stream.
     Down,
-    /// The last RMSNorm.
+    /// Its bias, or its norm, on the way to the residual stream; only where there is one.
+    FfnJoin,
+    /// The last norm.
     FinalNorm,
     /// The output head.
     Head,
@@ -59,6 +65,10 @@ impl Stage {
             Self::FinalNorm => "FinalNorm",
             Self::Head => "Head",
             Self::Check => "Check",
+            Self::AttJoin if BEYOND_LLAMA => "AttJoin",
+            Self::FfnJoin if BEYOND_LLAMA => "FfnJoin",
+            // No such stage where nothing joins.
+            Self::AttJoin | Self::FfnJoin => "",
         }
     }
 }
@@ -79,7 +89,7 @@ impl Cursor {
     pub(crate) const START: Self = Self { stage: Stage::Embed, layer: 0, unit: 0 };
 
     /// The stage that follows; `None` after the last. `logits` says whether any are wanted.
-    pub(crate) fn next(self, n_layers: u32, logits: bool) -> Option<Self> {
+    pub(crate) fn next(self, config: &Config, logits: bool) -> Option<Self> {
         let at = |stage| Some(Self { stage, unit: 0, ..self });
         match self.stage {
             Stage::Embed => at(Stage::Angles),
@@ -90,15 +100,17 @@ impl Cursor {
             Stage::Store => at(Stage::Attend),
             Stage::Attend => at(Stage::AttQuantise),
             Stage::AttQuantise => at(Stage::AttOut),
-            Stage::AttOut => at(Stage::FfnNorm),
+            Stage::AttOut if config.arch.joins() => at(Stage::AttJoin),
+            Stage::AttOut | Stage::AttJoin => at(Stage::FfnNorm),
             Stage::FfnNorm => at(Stage::GateUp),
             Stage::GateUp => at(Stage::Gate),
             Stage::Gate => at(Stage::Down),
-            Stage::Down if self.layer + 1 < n_layers => {
+            Stage::Down if config.arch.joins() => at(Stage::FfnJoin),
+            Stage::Down | Stage::FfnJoin if self.layer + 1 < config.n_layers => {
                 Some(Self { stage: Stage::AttNorm, layer: self.layer + 1, unit: 0 })
             }
-            Stage::Down if logits => at(Stage::FinalNorm),
-            Stage::Down => None,
+            Stage::Down | Stage::FfnJoin if logits => at(Stage::FinalNorm),
+            Stage::Down | Stage::FfnJoin => None,
             Stage::FinalNorm => at(Stage::Head),
             Stage::Head => at(Stage::Check),
             Stage::Check => None,

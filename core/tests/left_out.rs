@@ -14,7 +14,6 @@ use pipsqueak::{
         arena::{Line, bytes_of, bytes_of_mut},
         team::Team,
     },
-    stage::Stage,
     tokenizer::VocabError,
 };
 
@@ -60,9 +59,19 @@ fn a_model_that_needs_more_is_refused_by_name() {
         assert_eq!(named, feature);
         assert!(error.to_string().ends_with(&format!("this build leaves out the feature {feature}")), "{error}");
     }
-    for (at, value, feature) in [(68, 2, "rope-half-split"), (69, 1, "gate-gelu"), (69, 2, "gate-relu")] {
+    for (at, value, feature) in [
+        (68, 2, "rope-half-split"),
+        (69, 1, "gate-gelu"),
+        (69, 2, "gate-relu"),
+        (71, 1, "arch-qwen2"),
+        (71, 2, "arch-qwen3"),
+        (71, 3, "arch-gemma3"),
+        (71, 4, "arch-gpt2"),
+    ] {
         assert_eq!(opened(None, at, value), Err(ImageError::Config(ConfigError::LeftOut { feature })));
     }
+    let unknown = ConfigError::Unknown { field: "architecture", got: 5 };
+    assert_eq!(opened(None, 71, 5), Err(ImageError::Config(unknown)));
     let feature = "vocab-bpe";
     assert_eq!(opened(Some(VOCABULARY), 6, 0), Err(ImageError::Vocab(VocabError::LeftOut { feature })));
 }
@@ -91,7 +100,7 @@ fn what_is_left_computes_what_the_packer_did() {
     session.feed(&[*last], Want::Last).unwrap();
     let mut sums = vec![];
     while let Some(done) = session.step_stage().unwrap() {
-        if done.stage == Stage::Down {
+        if done.stage == IMAGE.config().last_stage() {
             sums.push(Crc32::new().update_f32(session.residual()).finish());
         }
     }

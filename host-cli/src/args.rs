@@ -235,7 +235,7 @@ pub struct PackArgs {
     /// Format of the layers' matrices
     #[arg(long, value_enum, default_value = "keep")]
     pub quant: QuantName,
-    /// Format of token embedding and output head (default: as --quant, but q8 with q4 and q4m)
+    /// Format of embeddings and output head (default: as --quant, but q8 with q4 and q4m)
     #[arg(long, value_enum)]
     pub head: Option<QuantName>,
     /// Text whose activations weigh the rounding to q4 and q4m (default: what the model writes itself)

@@ -15,6 +15,7 @@ use crate::{
     failure::Failure,
     model::{Model, Opening},
     pack::macs_per_token,
+    pages::Lines,
     pool::default_threads,
     vocab,
 };
@@ -100,21 +101,18 @@ pub fn threads(asked: Option<u16>, image: &Image<'_>) -> usize {
 
 /// The two arenas of a plan.
 pub struct Arenas {
-    scratch: Vec<Line>,
-    kv: Vec<Line>,
+    scratch: Lines,
+    kv: Lines,
 }
 
 impl Arenas {
     /// Allocates them, or says how much was asked for.
     pub fn new(plan: &Plan) -> Result<Self, Failure> {
         let allocate = |lines: usize, what| {
-            let mut arena = Vec::new();
-            arena.try_reserve_exact(lines).map_err(|_| {
+            Lines::zeroed(lines).map_err(|_| {
                 let bytes = lines.saturating_mul(Line::BYTES);
                 Failure::new(format_args!("{bytes} bytes for the {what} are not to be had; try a smaller --ctx"))
-            })?;
-            arena.resize(lines, Line::ZERO);
-            Ok::<_, Failure>(arena)
+            })
         };
         Ok(Self {
             scratch: allocate(plan.scratch_lines(), "scratch arena")?,

@@ -19,6 +19,7 @@ pub mod memory;
 pub mod model;
 pub mod output;
 pub mod pack;
+pub mod pages;
 pub mod pool;
 pub mod score;
 pub mod source;

@@ -7,6 +7,8 @@ use pipsqueak::kernels::{
     arena::{Line, bytes_of_mut},
 };
 
+use crate::pages::Lines;
+
 /// Ceilings for a number of threads.
 #[derive(Clone, Copy, Debug)]
 pub struct Ceilings {
@@ -32,39 +34,52 @@ impl Ceilings {
     /// Measures both, with all threads at work at once, each reading its share of `bytes` again and again; takes a
     /// fraction of a second.
     pub fn measure(kernels: &dyn Kernels, threads: usize, bytes: usize) -> Self {
-        let share = (bytes / threads.max(1)).max(4096);
+        let threads = threads.max(1);
+        let share = (bytes / threads).max(4096);
         let rounds = (READ_BYTES / share).clamp(*ROUNDS.start(), *ROUNDS.end());
-        let start = Barrier::new(threads);
-        let rates = thread::scope(|scope| {
+        let line = Barrier::new(threads);
+        let times = thread::scope(|scope| {
             let measure = || {
-                let mut buffer = vec![Line::ZERO; Line::count(share)];
-                // Written, so that it is memory of its own and not the system's one page of zeros.
-                bytes_of_mut(&mut buffer).fill(1);
-                start.wait();
-                let bytes = best(rounds, || {
-                    black_box(kernels.read(black_box(&buffer)));
-                    share
+                // The kind of memory that weights have, and written: else it is the system's one page of zeros.
+                let mut buffer = Lines::zeroed(Line::count(share)).ok();
+                let buffer = buffer.as_deref_mut().unwrap_or_default();
+                bytes_of_mut(buffer).fill(1);
+                let mut macs = 0;
+                let read = time_each(&line, rounds, || {
+                    black_box(kernels.read(black_box(buffer)));
                 });
-                start.wait();
-                (bytes, best(*ROUNDS.start(), || kernels.peak(PEAK_ROUNDS)))
+                let multiply = time_each(&line, *ROUNDS.start(), || macs = kernels.peak(PEAK_ROUNDS));
+                (read, multiply, macs)
             };
             let handles: Vec<_> = (0..threads).map(|_| scope.spawn(measure)).collect();
             handles.into_iter().filter_map(|handle| handle.join().ok()).collect::<Vec<_>>()
         });
+        let macs: usize = times.iter().map(|(_, _, macs)| macs).sum();
         Self {
-            bytes_per_s: rates.iter().map(|(bytes, _)| bytes).sum(),
-            macs_per_s: rates.iter().map(|(_, macs)| macs).sum(),
+            bytes_per_s: (share * threads) as f64 / shortest(times.iter().map(|(read, ..)| read)),
+            macs_per_s: macs as f64 / shortest(times.iter().map(|(_, multiply, _)| multiply)),
         }
     }
 }
 
-/// The best rate of `rounds` rounds, in what `job` counts a second.
-fn best(rounds: usize, mut job: impl FnMut() -> usize) -> f64 {
+/// Seconds of each of `rounds` rounds of `job`, which all threads begin together.
+fn time_each(line: &Barrier, rounds: usize, mut job: impl FnMut()) -> Vec<f64> {
     (0..rounds)
         .map(|_| {
+            line.wait();
             let start = Instant::now();
-            let amount = job();
-            amount as f64 / start.elapsed().as_secs_f64().max(1e-9)
+            job();
+            start.elapsed().as_secs_f64()
         })
-        .fold(0.0, f64::max)
+        .collect()
+}
+
+/// The round that was over first, a round being over when its last thread is: else a thread that has a cache or the memory
+/// for itself, because another one is late, would pass for what all of them get at once.
+fn shortest<'a>(threads: impl Iterator<Item = &'a Vec<f64>> + Clone) -> f64 {
+    let rounds = threads.clone().map(Vec::len).min().unwrap_or(0);
+    (0..rounds)
+        .map(|round| threads.clone().filter_map(|times| times.get(round)).fold(0.0, |a: f64, b| a.max(*b)))
+        .fold(f64::INFINITY, f64::min)
+        .max(1e-9)
 }

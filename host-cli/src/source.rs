@@ -134,6 +134,8 @@ pub struct Source<'a> {
     pub config: Config,
     /// RoPE's base (theta), 10000 in the first Llama.
     pub rope_base: f64,
+    /// RoPE's base in layers with a sliding window, where there are such; there nothing is stretched.
+    pub rope_base_local: f64,
     /// How RoPE is stretched.
     pub rope_scaling: RopeScaling,
     /// One divisor per frequency (`rope_dim / 2` of them) when `rope_scaling` is `Factors`; else empty.

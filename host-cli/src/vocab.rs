@@ -4,6 +4,7 @@ mod build;
 mod text;
 
 pub use build::{VocabBuildError, build};
+pub use pipsqueak::tokenizer::PreTokenizer;
 pub use text::{decode, encode, encode_counting};
 
 /// The algorithm that cuts text into tokens.
@@ -16,15 +17,6 @@ pub enum VocabModel {
         /// A space is put before the text.
         add_space_prefix: bool,
     },
-}
-
-/// How text is cut into words before byte-level BPE.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PreTokenizer {
-    /// GPT-2's regular expression.
-    Gpt2,
-    /// Every digit apart, then GPT-2's regular expression (SmolLM, StarCoder).
-    Smollm,
 }
 
 /// What a token is.
@@ -75,4 +67,6 @@ pub struct VocabSource {
     pub stops: Vec<u32>,
     /// Whether the model expects BOS before every text.
     pub add_bos: bool,
+    /// BPE: a word that is a text token as a whole is that token, whatever the merges would make of it (Llama 3).
+    pub ignore_merges: bool,
 }

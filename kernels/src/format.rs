@@ -116,7 +116,7 @@ impl Format {
 pub enum Panel {
     /// One row: the canonical order, smallest for odd shapes.
     R1 = 0,
-    /// Four rows: a 128-bit register holds one k-step (NEON).
+    /// Four rows: a 128-bit register holds one k-step (NEON and its dot-product and matrix instructions).
     R4 = 1,
     /// Eight rows: a 256-bit register holds one k-step (AVX2, AVX-VNNI).
     R8 = 2,

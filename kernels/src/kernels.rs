@@ -84,8 +84,10 @@ pub struct Queries<'a> {
     pub stride: usize,
     /// Tokens.
     pub tokens: usize,
-    /// Positions that the first token looks at; each further token looks at one more.
+    /// Positions up to the first token's own; each further token has one more.
     pub first_len: usize,
+    /// How many of its positions a token looks at, the last ones; `usize::MAX` without a sliding window.
+    pub window: usize,
     /// What scores are multiplied with.
     pub att_scale: f32,
 }
@@ -103,9 +105,14 @@ impl<'a> Queries<'a> {
         Query { x, q: part(q, 0, self.head_dim), scale: part(self.scale, unit * blocks, blocks) }
     }
 
-    /// Positions that the last token looks at.
+    /// Positions up to the last token's own.
     pub fn last_len(&self) -> usize {
         self.first_len + self.tokens.saturating_sub(1)
+    }
+
+    /// The first position that token `t` looks at.
+    pub fn start(&self, t: usize) -> usize {
+        (self.first_len + t).saturating_sub(self.window)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use crate::{Input, Kernels, Matrix, Store, Tile, team::Team};
+use crate::{Gate, Input, Kernels, Matrix, Store, Tile, slice::part, team::Team};
 
 /// One product of a stage: `out[t] = w x[t]`, or added to it.
 #[derive(Debug)]
@@ -56,6 +56,14 @@ fn run_units<K: Kernels + ?Sized>(kernels: &K, linears: &[Linear<'_>], x: &Input
             kernels.matmul(&linear.w, from..to, x, &mut tile, linear.store);
         }
         start = end;
+    }
+}
+
+/// A function without a gate, `x[i] = f(x[i])`: the gated unit of `x` with ones, which change no bits.
+pub fn activate<K: Kernels + ?Sized>(kernels: &K, function: Gate, x: &mut [f32]) {
+    const ONES: [f32; 64] = [1.0; 64];
+    for x in x.chunks_mut(ONES.len()) {
+        kernels.gate(function, x, part(&ONES, 0, x.len()));
     }
 }
 

@@ -4,9 +4,11 @@ use crate::{Kernels, Panel, Scalar};
 
 /// The names of all kernel sets of this architecture, best first, whether or not this CPU runs them.
 pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
-    &["amx", "avx512vnni", "avx2", "scalar"]
+    &["amx", "avx512vnni", "avxvnni", "avx2", "scalar"]
 } else if cfg!(all(target_arch = "aarch64", target_feature = "neon")) {
-    &["neon", "scalar"]
+    &["i8mm", "dotprod", "neon", "scalar"]
+} else if cfg!(all(target_arch = "wasm32", target_feature = "simd128")) {
+    &["simd128", "scalar"]
 } else if cfg!(all(target_arch = "arm", feature = "helium", feature = "dsp")) {
     &["helium", "dsp", "scalar"]
 } else if cfg!(all(target_arch = "arm", feature = "helium")) {
@@ -18,10 +20,14 @@ pub const NAMES: &[&str] = if cfg!(target_arch = "x86_64") {
 };
 
 /// Every kernel set of every architecture with its panel for quantised matrices, to pack images for other machines.
-pub const EVERYWHERE: [(&str, Panel); 7] = [
+pub const EVERYWHERE: [(&str, Panel); 11] = [
     ("scalar", Panel::R1),
     ("neon", Panel::R4),
+    ("dotprod", Panel::R4),
+    ("i8mm", Panel::R4),
+    ("simd128", Panel::R4),
     ("avx2", Panel::R8),
+    ("avxvnni", Panel::R8),
     ("avx512vnni", Panel::R16),
     ("amx", Panel::R16),
     ("dsp", Panel::D4),
@@ -45,6 +51,11 @@ pub fn by_name(name: &str) -> Option<&'static dyn Kernels> {
             crate::arch::x86_64::Avx2::new().map(|_| &AVX2 as &dyn Kernels)
         }
         #[cfg(target_arch = "x86_64")]
+        "avxvnni" => {
+            static AVXVNNI: crate::arch::x86_64::AvxVnni = crate::arch::x86_64::AvxVnni::STATIC;
+            crate::arch::x86_64::AvxVnni::new().map(|_| &AVXVNNI as &dyn Kernels)
+        }
+        #[cfg(target_arch = "x86_64")]
         "avx512vnni" => {
             static AVX512: crate::arch::x86_64::Avx512Vnni = crate::arch::x86_64::Avx512Vnni::STATIC;
             crate::arch::x86_64::Avx512Vnni::new().map(|_| &AVX512 as &dyn Kernels)
@@ -58,6 +69,21 @@ pub fn by_name(name: &str) -> Option<&'static dyn Kernels> {
         "neon" => {
             static NEON: crate::arch::aarch64::Neon = crate::arch::aarch64::Neon;
             Some(&NEON)
+        }
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        "dotprod" => {
+            static DOTPROD: crate::arch::aarch64::Dotprod = crate::arch::aarch64::Dotprod::STATIC;
+            crate::arch::aarch64::Dotprod::new().map(|_| &DOTPROD as &dyn Kernels)
+        }
+        #[cfg(all(target_arch = "aarch64", target_feature = "neon"))]
+        "i8mm" => {
+            static I8MM: crate::arch::aarch64::I8mm = crate::arch::aarch64::I8mm::STATIC;
+            crate::arch::aarch64::I8mm::new().map(|_| &I8MM as &dyn Kernels)
+        }
+        #[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+        "simd128" => {
+            static SIMD128: crate::arch::wasm32::Simd128 = crate::arch::wasm32::Simd128;
+            Some(&SIMD128)
         }
         #[cfg(all(target_arch = "arm", feature = "dsp"))]
         "dsp" => {

@@ -3,6 +3,9 @@
 //! The leader publishes a job of `n` indices and works on it itself; whoever is in [`Worker::work`] takes indices too.
 //! Nobody waits for a worker that has not come: a worker busy elsewhere, or descheduled, costs its share of the help and
 //! nothing more. Which index runs where never changes a result.
+//!
+//! Each member has a range of indices of its own, so that it walks through neighbouring data, whose next piece its fetches
+//! ahead bring; who is done takes from the ranges of others.
 
 use core::marker::PhantomData;
 
@@ -11,6 +14,7 @@ mod shared {
     use core::{
         cell::UnsafeCell,
         hint::spin_loop,
+        num::NonZeroUsize,
         sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering},
     };
 
@@ -19,11 +23,48 @@ mod shared {
     /// Workers that may enter the present job; the low bits of the gate count those inside.
     const OPEN: u32 = 1 << 31;
 
+    /// Ranges of indices; with more members some share one.
+    const RANGES: usize = if cfg!(target_pointer_width = "64") { 16 } else { 2 };
+
+    /// Indices that are left, in a cache line of their own where there are caches to speak of.
+    #[cfg_attr(target_pointer_width = "64", repr(align(64)))]
+    struct Range {
+        next: AtomicUsize,
+        end: AtomicUsize,
+    }
+
+    impl Range {
+        const fn empty() -> Self {
+            Self { next: AtomicUsize::new(0), end: AtomicUsize::new(0) }
+        }
+
+        fn set(&self, next: usize, end: usize) {
+            self.next.store(next, Ordering::Relaxed);
+            self.end.store(end, Ordering::Relaxed);
+        }
+
+        fn is_empty(&self) -> bool {
+            self.next.load(Ordering::Relaxed) >= self.end.load(Ordering::Relaxed)
+        }
+
+        fn take(&self) -> Option<usize> {
+            // Read first: were it read after, an index taken last would be lost to a leader who has found nothing left and shuts.
+            let end = self.end.load(Ordering::Relaxed);
+            // Without the look, an empty range's line would wander between those who find it empty.
+            if self.next.load(Ordering::Relaxed) >= end {
+                return None;
+            }
+            let index = self.next.fetch_add(1, Ordering::AcqRel);
+            (index < end).then_some(index)
+        }
+    }
+
     /// A team of one leader and any number of workers.
     pub struct Team<'h> {
         gate: AtomicU32,
-        next: AtomicUsize,
-        len: AtomicUsize,
+        ranges: [Range; RANGES],
+        /// Ranges in use.
+        count: AtomicUsize,
         job: UnsafeCell<Option<Job>>,
         members: AtomicU32,
         leading: AtomicBool,
@@ -43,8 +84,8 @@ mod shared {
         pub const fn new(wake: Option<&'h (dyn Fn() + Sync)>) -> Self {
             Self {
                 gate: AtomicU32::new(0),
-                next: AtomicUsize::new(0),
-                len: AtomicUsize::new(0),
+                ranges: [const { Range::empty() }; RANGES],
+                count: AtomicUsize::new(0),
                 job: UnsafeCell::new(None),
                 members: AtomicU32::new(0),
                 leading: AtomicBool::new(false),
@@ -60,8 +101,8 @@ mod shared {
 
         /// Adds the calling thread or core; it is counted until the handle is dropped.
         pub fn join(&self) -> Worker<'_, 'h> {
-            self.members.fetch_add(1, Ordering::Relaxed);
-            Worker { team: self }
+            let others = self.members.fetch_add(1, Ordering::Relaxed) as usize;
+            Worker { team: self, home: others + 1 }
         }
 
         /// Tells workers that no more jobs come: [`Worker::is_done`] turns true.
@@ -85,23 +126,40 @@ mod shared {
             let pointer = unsafe { core::mem::transmute::<*const (dyn Fn(usize) + Sync + '_), Job>(job) };
             // SAFETY: the gate is shut and nobody is inside (the last `run` saw to that), and `leading` keeps others out.
             unsafe { *self.job.get() = Some(pointer) };
-            self.next.store(0, Ordering::Relaxed);
-            self.len.store(n, Ordering::Relaxed);
+            self.lay_out(n);
             self.gate.store(OPEN, Ordering::Release);
             if let Some(wake) = self.wake {
                 wake();
             }
             let _shut = Shut(self);
-            self.take(n, job);
+            self.take(0, job);
         }
 
-        fn take(&self, n: usize, job: &(dyn Fn(usize) + Sync)) {
-            loop {
-                let index = self.next.fetch_add(1, Ordering::Relaxed);
-                if index >= n {
-                    break;
+        /// Cuts `0 .. n` into a range for each member.
+        fn lay_out(&self, n: usize) {
+            let count = NonZeroUsize::new(self.size().min(RANGES)).unwrap_or(NonZeroUsize::MIN);
+            let (each, more) = (n / count, n % count);
+            let mut start = 0;
+            for (at, range) in self.ranges.iter().take(count.get()).enumerate() {
+                let end = start + each + (at < more) as usize;
+                range.set(start, end);
+                start = end;
+            }
+            self.count.store(count.get(), Ordering::Relaxed);
+        }
+
+        /// The ranges in use, beginning with a member's own.
+        fn ranges(&self, home: usize) -> impl Iterator<Item = &Range> {
+            let used = self.ranges.get(..self.count.load(Ordering::Relaxed)).unwrap_or(&[]);
+            let (before, from) = used.split_at_checked(home).unwrap_or((used, &[]));
+            from.iter().chain(before)
+        }
+
+        fn take(&self, home: usize, job: &(dyn Fn(usize) + Sync)) {
+            for range in self.ranges(home) {
+                while let Some(index) = range.take() {
+                    job(index);
                 }
-                job(index);
             }
         }
     }
@@ -112,7 +170,8 @@ mod shared {
     impl Drop for Shut<'_, '_> {
         fn drop(&mut self) {
             // Nobody may find work any more, should the leader's own part have ended early.
-            self.0.next.store(usize::MAX / 2, Ordering::Relaxed);
+            // Only ends are moved: with `next` set back too, an index might be taken twice by who still sees the old end.
+            self.0.ranges.iter().for_each(|range| range.end.store(0, Ordering::Relaxed));
             self.0.gate.fetch_and(!OPEN, Ordering::AcqRel);
             while self.0.gate.load(Ordering::Acquire) != 0 {
                 spin_loop();
@@ -124,6 +183,8 @@ mod shared {
     /// A worker's membership of a team.
     pub struct Worker<'t, 'h> {
         team: &'t Team<'h>,
+        /// The range it begins with.
+        home: usize,
     }
 
     impl Worker<'_, '_> {
@@ -148,7 +209,7 @@ mod shared {
             // lets the closure go until we have left.
             if let Some(job) = unsafe { *team.job.get() } {
                 // SAFETY: as above, the closure is alive.
-                team.take(team.len.load(Ordering::Relaxed), unsafe { &*job });
+                team.take(self.home, unsafe { &*job });
             }
             true
         }
@@ -156,8 +217,7 @@ mod shared {
         /// Whether a job with indices left is open.
         pub fn has_work(&self) -> bool {
             let team = self.team;
-            team.gate.load(Ordering::Acquire) & OPEN != 0
-                && team.next.load(Ordering::Relaxed) < team.len.load(Ordering::Relaxed)
+            team.gate.load(Ordering::Acquire) & OPEN != 0 && team.ranges(self.home).any(|range| !range.is_empty())
         }
 
         /// Whether the team was closed.
@@ -365,13 +425,14 @@ mod tests {
                     scope.spawn(move || {
                         while !worker.is_done() {
                             if !worker.work() {
-                                thread::yield_now();
+                                core::hint::spin_loop();
                             }
                         }
                     });
                 }
                 assert_eq!(team.size(), workers + 1);
-                for round in 0..200 {
+                // Short jobs most of all: who takes the last index of a range may still be about to when the leader finds it empty.
+                for round in (0..200).chain((0..300_000).map(|round| round % 7)) {
                     let mut hits = vec![0u32; round * 3];
                     let seen = AtomicUsize::new(0);
                     share(&team, 0, round, Rows::new(&mut hits, 3), |i, row| {

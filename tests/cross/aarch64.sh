@@ -8,7 +8,7 @@
 # libc6-dev-arm64-cross), and a standard library: `rustup target add aarch64-unknown-linux-gnu`, or any toolchain
 # with its sources (rustup: rust-src; Debian: rustc-web, cargo-web and rust-web-src), from which one is built.
 #
-#   AARCH64_CPU      QEMU's CPU model: max (default), cortex-a53, cortex-a76 ...
+#   AARCH64_CPU      QEMU's CPU model: max (default), cortex-a53, cortex-a76 ...; on an Arm machine only where it is given
 #   AARCH64_SYSROOT  folder with the Arm C library (default /usr/aarch64-linux-gnu)
 set -eu
 
@@ -33,6 +33,8 @@ if [ "$(uname -m)" != aarch64 ]; then
             exit 1
         fi
     done
+elif [ -n "${AARCH64_CPU:-}" ]; then
+    export CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_RUNNER="qemu-aarch64 -cpu $AARCH64_CPU"
 fi
 
 # A toolchain that has the target's standard library.

@@ -23,6 +23,8 @@ pub struct TinyFile {
     bytes: Vec<Vec<u8>>,
     /// RoPE's base.
     pub rope_base: f64,
+    /// RoPE's base in layers with a sliding window.
+    pub rope_base_local: f64,
     /// How RoPE is stretched.
     pub rope_scaling: RopeScaling,
     /// The divisors of [`RopeScaling::Factors`].
@@ -36,7 +38,8 @@ impl TinyFile {
     pub fn new(model: TinyModel) -> Self {
         let bytes = model.tensors.iter().map(|tensor| encode(&tensor.values, Encoding::F32)).collect();
         let rope_scaling = RopeScaling::None;
-        Self { model, bytes, rope_base: 10_000.0, rope_scaling, rope_factors: Vec::new(), vocab: None }
+        let (rope_base, rope_base_local) = (10_000.0, 500.0);
+        Self { model, bytes, rope_base, rope_base_local, rope_scaling, rope_factors: Vec::new(), vocab: None }
     }
 
     /// What an importer makes of it.
@@ -45,6 +48,7 @@ impl TinyFile {
         Source {
             config: self.model.config,
             rope_base: self.rope_base,
+            rope_base_local: self.rope_base_local,
             rope_scaling: self.rope_scaling,
             rope_factors: self.rope_factors.clone(),
             tensors: tensors
@@ -83,8 +87,14 @@ impl TinyFile {
             TinyTensor { values, ..tensor.clone() }
         });
         let model = TinyModel { config: self.model.config, tensors: tensors.collect() };
-        let (rope_factors, vocab) = (self.rope_factors.clone(), self.vocab.clone());
-        Self { rope_base: self.rope_base, rope_scaling: self.rope_scaling, rope_factors, vocab, ..Self::new(model) }
+        Self {
+            rope_base: self.rope_base,
+            rope_base_local: self.rope_base_local,
+            rope_scaling: self.rope_scaling,
+            rope_factors: self.rope_factors.clone(),
+            vocab: self.vocab.clone(),
+            ..Self::new(model)
+        }
     }
 }
 

@@ -102,6 +102,7 @@ pub fn hf_name(kind: TensorKind, layer: u32) -> String {
         TensorKind::W1 => "mlp.gate_proj",
         TensorKind::W2 => "mlp.down_proj",
         TensorKind::W3 => "mlp.up_proj",
+        other => panic!("a Llama has no {other:?}"),
     };
     if kind.per_layer() { format!("model.layers.{layer}.{name}.weight") } else { format!("{name}.weight") }
 }
@@ -254,6 +255,7 @@ pub fn tokenizer_json(vocab: &VocabSource) -> Value {
             let steps = match pre {
                 PreTokenizer::Gpt2 => byte_level.clone(),
                 PreTokenizer::Smollm => json!({"type": "Sequence", "pretokenizers": [digits, byte_level]}),
+                other => panic!("{other:?} has no form here"),
             };
             let pair =
                 |ids: &[u32; 3]| json!(format!("{} {}", name(Some(ids[0])).unwrap(), name(Some(ids[1])).unwrap()));

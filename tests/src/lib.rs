@@ -2,6 +2,7 @@
 
 pub mod data;
 pub mod engine;
+pub mod expressions;
 pub mod gguf_blocks;
 pub mod gguf_writer;
 pub mod huggingface_writer;

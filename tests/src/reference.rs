@@ -1,15 +1,22 @@
-//! The Llama family's forward pass in `f64`, written to be obviously right: what the engine's results are close to.
+//! The forward pass of every architecture in `f64`, written to be obviously right: what the engine's results are close to.
 //!
-//! Weights are those of the file, dequantised exactly; activations are never quantised.
+//! Weights are those of the file, dequantised exactly; activations are never quantised. Whatever tensor a file has is used where
+//! it belongs, so that the architecture's name decides only what no tensor tells.
+//!
+//! Sources beyond Llama's: Qwen 2 (arXiv:2407.10671) adds biases to queries, keys and values; Qwen 3 (arXiv:2505.09388)
+//! normalises queries and keys in each head; Gemma 3 (arXiv:2503.19786) does so too, normalises before and after each block,
+//! and has five layers with a sliding window and a RoPE of base 10,000 for one that sees everything; GPT-2 (Radford et al. 2019)
+//! has LayerNorm, learned positions, biases, and GELU without a gate.
 
 use std::{
     f64::consts::{PI, TAU},
     num::NonZero,
+    ops::Range,
     thread,
 };
 
 use pipsqueak::{
-    config::{Activation, Config, RopePairs},
+    config::{Activation, Arch, Config, RopePairs},
     tensor::TensorKind,
 };
 use pipsqueak_cli::source::{RopeScaling, Source};
@@ -18,24 +25,45 @@ use pipsqueak_cli::source::{RopeScaling, Source};
 pub struct Reference {
     config: Config,
     token_embedding: Vec<f32>,
+    positions: Option<Vec<f32>>,
     /// `None` where the head is the embedding.
     wcls: Option<Vec<f32>>,
-    rms_final: Vec<f32>,
+    norm_final: Norm,
     layers: Vec<Layer>,
-    /// Angle per position of each rotated pair: `[rope_dim / 2]`.
-    rope_freqs: Vec<f64>,
+}
+
+/// Weights of a norm; with a bias it is LayerNorm, without RMSNorm.
+struct Norm {
+    weight: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    eps: f64,
+}
+
+/// A matrix and what is added to its product.
+struct Linear {
+    w: Vec<f32>,
+    bias: Option<Vec<f32>>,
 }
 
 struct Layer {
-    rms_att: Vec<f32>,
-    wq: Vec<f32>,
-    wk: Vec<f32>,
-    wv: Vec<f32>,
-    wo: Vec<f32>,
-    rms_ffn: Vec<f32>,
-    w1: Vec<f32>,
-    w2: Vec<f32>,
-    w3: Vec<f32>,
+    norm_att: Norm,
+    wq: Linear,
+    wk: Linear,
+    wv: Linear,
+    norm_q: Option<Norm>,
+    norm_k: Option<Norm>,
+    wo: Linear,
+    post_att: Option<Norm>,
+    norm_ffn: Norm,
+    w1: Linear,
+    /// `None` where there is no gate.
+    w3: Option<Linear>,
+    w2: Linear,
+    post_ffn: Option<Norm>,
+    /// How many positions back a query looks, its own among them.
+    window: usize,
+    /// Angle per position of each rotated pair: `[rope_dim / 2]`.
+    rope_freqs: Vec<f64>,
 }
 
 /// Keys and values of the positions so far: a layer's are `[pos, n_kv_heads * head_dim]`.
@@ -61,24 +89,48 @@ impl Reference {
             Some(values)
         };
         let get = |kind, layer| find(kind, layer).unwrap_or_else(|| panic!("no {} in layer {layer}", kind.name()));
-        let layers = (0..source.config.n_layers).map(|layer| Layer {
-            rms_att: get(TensorKind::RmsAtt, layer),
-            wq: get(TensorKind::Wq, layer),
-            wk: get(TensorKind::Wk, layer),
-            wv: get(TensorKind::Wv, layer),
-            wo: get(TensorKind::Wo, layer),
-            rms_ffn: get(TensorKind::RmsFfn, layer),
-            w1: get(TensorKind::W1, layer),
-            w2: get(TensorKind::W2, layer),
-            w3: get(TensorKind::W3, layer),
+        let eps = f64::from(source.config.norm_eps);
+        let norm = |weight, bias: Option<TensorKind>, layer| {
+            let bias = bias.and_then(|bias| find(bias, layer));
+            find(weight, layer).map(|weight| Norm { weight, bias, eps })
+        };
+        let must = |weight: TensorKind, bias, layer| {
+            norm(weight, Some(bias), layer).unwrap_or_else(|| panic!("no {} in layer {layer}", weight.name()))
+        };
+        let linear = |w, bias, layer| Linear { w: get(w, layer), bias: find(bias, layer) };
+        let layers = (0..source.config.n_layers).map(|layer| {
+            let slides = match source.config.arch {
+                Arch::Gemma3 { window, global_every } => {
+                    let global = window == 0 || (global_every > 0 && (layer + 1).is_multiple_of(global_every));
+                    (!global).then_some(window)
+                }
+                _ => None,
+            };
+            Layer {
+                norm_att: must(TensorKind::RmsAtt, TensorKind::BiasAtt, layer),
+                wq: linear(TensorKind::Wq, TensorKind::Bq, layer),
+                wk: linear(TensorKind::Wk, TensorKind::Bk, layer),
+                wv: linear(TensorKind::Wv, TensorKind::Bv, layer),
+                norm_q: norm(TensorKind::RmsQ, None, layer),
+                norm_k: norm(TensorKind::RmsK, None, layer),
+                wo: linear(TensorKind::Wo, TensorKind::Bo, layer),
+                post_att: norm(TensorKind::RmsPostAtt, None, layer),
+                norm_ffn: must(TensorKind::RmsFfn, TensorKind::BiasFfn, layer),
+                w1: linear(TensorKind::W1, TensorKind::B1, layer),
+                w3: find(TensorKind::W3, layer).map(|w| Linear { w, bias: None }),
+                w2: linear(TensorKind::W2, TensorKind::B2, layer),
+                post_ffn: norm(TensorKind::RmsPostFfn, None, layer),
+                window: slides.map_or(usize::MAX, |window| window as usize),
+                rope_freqs: if slides.is_some() { local_rope_freqs(source) } else { rope_freqs(source) },
+            }
         });
         Self {
             config: source.config,
             token_embedding: get(TensorKind::TokenEmbedding, 0),
+            positions: find(TensorKind::PositionEmbedding, 0),
             wcls: (!source.config.tied_head).then(|| get(TensorKind::OutputHead, 0)),
-            rms_final: get(TensorKind::RmsFinal, 0),
+            norm_final: must(TensorKind::RmsFinal, TensorKind::BiasFinal, 0),
             layers: layers.collect(),
-            rope_freqs: rope_freqs(source),
         }
     }
 
@@ -117,23 +169,37 @@ impl Reference {
         let n = ids.len();
         let row = |id: &u32| self.token_embedding[*id as usize * dim..][..dim].iter().map(|w| f64::from(*w));
         let mut x: Vec<f64> = ids.iter().flat_map(row).collect();
+        if let Arch::Gemma3 { .. } = c.arch {
+            x.iter_mut().for_each(|x| *x *= f64::from(c.dim).sqrt());
+        }
+        if let Some(positions) = &self.positions {
+            let known = positions[cache.len * dim..][..n * dim].iter().map(|p| f64::from(*p));
+            add(&mut x, &known.collect::<Vec<_>>());
+        }
         cache.keys.resize(self.layers.len(), Vec::new());
         cache.values.resize(self.layers.len(), Vec::new());
 
         for (l, layer) in self.layers.iter().enumerate() {
-            let xb = rmsnorm(&x, &layer.rms_att, c.norm_eps);
-            let mut q = matmul(&layer.wq, q_dim, &xb, n);
-            let mut k = matmul(&layer.wk, kv_dim, &xb, n);
-            let v = matmul(&layer.wv, kv_dim, &xb, n);
+            let xb = layer.norm_att.of(&x);
+            let mut q = layer.wq.of(q_dim, &xb, n);
+            let mut k = layer.wk.of(kv_dim, &xb, n);
+            let v = layer.wv.of(kv_dim, &xb, n);
+            if let Some(norm) = &layer.norm_q {
+                q = norm.of(&q);
+            }
+            if let Some(norm) = &layer.norm_k {
+                k = norm.of(&k);
+            }
             for t in 0..n {
-                self.rotate(&mut q[t * q_dim..][..q_dim], cache.len + t);
-                self.rotate(&mut k[t * kv_dim..][..kv_dim], cache.len + t);
+                self.rotate(layer, &mut q[t * q_dim..][..q_dim], cache.len + t);
+                self.rotate(layer, &mut k[t * kv_dim..][..kv_dim], cache.len + t);
             }
             cache.keys[l].extend(k);
             cache.values[l].extend(v);
 
             let mut att = vec![0.0; n * q_dim];
             for t in 0..n {
+                let pos = cache.len + t;
                 for h in 0..c.n_heads as usize {
                     let at = t * q_dim + h * head_dim;
                     let kv_head = h / (c.n_heads / c.n_kv_heads) as usize;
@@ -142,20 +208,30 @@ impl Reference {
                         &cache.keys[l],
                         &cache.values[l],
                         kv_head,
-                        cache.len + t,
+                        (pos + 1).saturating_sub(layer.window)..pos + 1,
                         &mut att[at..][..head_dim],
                     );
                 }
             }
-            add(&mut x, &matmul(&layer.wo, dim, &att, n));
-
-            let xb = rmsnorm(&x, &layer.rms_ffn, c.norm_eps);
-            let mut gate = matmul(&layer.w1, hidden_dim, &xb, n);
-            let up = matmul(&layer.w3, hidden_dim, &xb, n);
-            for (gate, up) in gate.iter_mut().zip(up) {
-                *gate = activation(c.activation, *gate) * up;
+            let mut out = layer.wo.of(dim, &att, n);
+            if let Some(norm) = &layer.post_att {
+                out = norm.of(&out);
             }
-            add(&mut x, &matmul(&layer.w2, dim, &gate, n));
+            add(&mut x, &out);
+
+            let xb = layer.norm_ffn.of(&x);
+            let mut hidden: Vec<f64> = layer.w1.of(hidden_dim, &xb, n);
+            hidden.iter_mut().for_each(|x| *x = activation(c.activation, *x));
+            if let Some(w3) = &layer.w3 {
+                for (hidden, up) in hidden.iter_mut().zip(w3.of(hidden_dim, &xb, n)) {
+                    *hidden *= up;
+                }
+            }
+            let mut out = layer.w2.of(dim, &hidden, n);
+            if let Some(norm) = &layer.post_ffn {
+                out = norm.of(&out);
+            }
+            add(&mut x, &out);
         }
         cache.len += n;
         x
@@ -163,16 +239,16 @@ impl Reference {
 
     /// The last norm and the head.
     fn head(&self, x: &[f64], n: usize) -> Vec<f64> {
-        let xb = rmsnorm(x, &self.rms_final, self.config.norm_eps);
+        let xb = self.norm_final.of(x);
         let wcls = self.wcls.as_ref().unwrap_or(&self.token_embedding);
         matmul(wcls, self.config.vocab_size as usize, &xb, n)
     }
 
     /// Rotates every head of `x` to position `pos`.
-    fn rotate(&self, x: &mut [f64], pos: usize) {
-        let pairs = self.rope_freqs.len();
+    fn rotate(&self, layer: &Layer, x: &mut [f64], pos: usize) {
+        let pairs = layer.rope_freqs.len();
         for head in x.chunks_exact_mut(self.config.head_dim as usize) {
-            for (i, freq) in self.rope_freqs.iter().enumerate() {
+            for (i, freq) in layer.rope_freqs.iter().enumerate() {
                 let (a, b) = match self.config.rope_pairs {
                     RopePairs::None => return,
                     RopePairs::Interleaved => (2 * i, 2 * i + 1),
@@ -184,8 +260,8 @@ impl Reference {
         }
     }
 
-    /// One head of one position over all positions up to `pos`.
-    fn attend(&self, q: &[f64], keys: &[f64], values: &[f64], kv_head: usize, pos: usize, out: &mut [f64]) {
+    /// One head of one position over the positions `seen`.
+    fn attend(&self, q: &[f64], keys: &[f64], values: &[f64], kv_head: usize, seen: Range<usize>, out: &mut [f64]) {
         let head_dim = q.len();
         let kv_dim = self.config.n_kv_heads as usize * head_dim;
         let head_at =
@@ -194,11 +270,11 @@ impl Reference {
             let dot: f64 = head_at(keys, p).iter().zip(q).map(|(k, q)| k * q).sum();
             dot * f64::from(self.config.att_scale)
         };
-        let scores: Vec<f64> = (0..=pos).map(score).collect();
+        let scores: Vec<f64> = seen.clone().map(score).collect();
         let max = scores.iter().fold(f64::NEG_INFINITY, |max, score| max.max(*score));
         let weights: Vec<f64> = scores.iter().map(|score| (score - max).exp()).collect();
         let sum: f64 = weights.iter().sum();
-        for (p, weight) in weights.iter().enumerate() {
+        for (p, weight) in seen.zip(&weights) {
             for (out, v) in out.iter_mut().zip(head_at(values, p)) {
                 *out += weight / sum * v;
             }
@@ -245,12 +321,54 @@ pub fn rope_freqs(source: &Source<'_>) -> Vec<f64> {
     (0..rope_dim / 2).map(freq).collect()
 }
 
+/// Those of layers with a sliding window: of their own base, and never stretched.
+fn local_rope_freqs(source: &Source<'_>) -> Vec<f64> {
+    let rope_dim = f64::from(source.config.rope_dim);
+    (0..source.config.rope_dim / 2).map(|i| source.rope_base_local.powf(-2.0 * f64::from(i) / rope_dim)).collect()
+}
+
+impl Norm {
+    /// Every row of `x`, as wide as the weights are, normalised.
+    fn of(&self, x: &[f64]) -> Vec<f64> {
+        match &self.bias {
+            Some(bias) => layernorm(x, &self.weight, bias, self.eps),
+            None => rmsnorm(x, &self.weight, self.eps),
+        }
+    }
+}
+
+impl Linear {
+    /// `[n, rows]`.
+    fn of(&self, rows: usize, x: &[f64], n: usize) -> Vec<f64> {
+        let mut out = matmul(&self.w, rows, x, n);
+        if let Some(bias) = &self.bias {
+            for (index, out) in out.iter_mut().enumerate() {
+                *out += f64::from(bias[index % rows]);
+            }
+        }
+        out
+    }
+}
+
+/// Every row of `x` less its mean, over its standard deviation, times `weight`, plus `bias`. Ba et al. 2016, arXiv:1607.06450.
+fn layernorm(x: &[f64], weight: &[f32], bias: &[f32], eps: f64) -> Vec<f64> {
+    let mut out = Vec::with_capacity(x.len());
+    for row in x.chunks_exact(weight.len()) {
+        let n = row.len() as f64;
+        let mean = row.iter().sum::<f64>() / n;
+        let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n;
+        let scaled = row.iter().map(|x| (x - mean) / (variance + eps).sqrt());
+        out.extend(scaled.zip(weight.iter().zip(bias)).map(|(x, (w, b))| x * f64::from(*w) + f64::from(*b)));
+    }
+    out
+}
+
 /// Every row of `x` over its root mean square, times `weight`: `x` is `[n, weight.len()]`.
-fn rmsnorm(x: &[f64], weight: &[f32], eps: f32) -> Vec<f64> {
+fn rmsnorm(x: &[f64], weight: &[f32], eps: f64) -> Vec<f64> {
     let mut out = Vec::with_capacity(x.len());
     for row in x.chunks_exact(weight.len()) {
         let mean = row.iter().map(|x| x * x).sum::<f64>() / row.len() as f64;
-        let scale = 1.0 / (mean + f64::from(eps)).sqrt();
+        let scale = 1.0 / (mean + eps).sqrt();
         out.extend(row.iter().zip(weight).map(|(x, w)| x * scale * f64::from(*w)));
     }
     out
@@ -351,6 +469,15 @@ mod tests {
             close(Activation::Gelu, x, gelu);
             close(Activation::Relu, x, relu);
         }
+    }
+
+    #[test]
+    fn layernorm_by_hand() {
+        // Mean 3, variance 4.
+        let out = layernorm(&[1.0, 5.0, 7.0, 7.0], &[1.0, 2.0], &[0.5, -1.0], 0.0);
+        assert_eq!(out[..2], [-0.5, 1.0]);
+        assert!(out[2].is_nan(), "no epsilon, no norm of a constant");
+        assert_eq!(layernorm(&[7.0; 2], &[3.0; 2], &[0.25; 2], 1e-5), [0.25; 2]);
     }
 
     #[test]

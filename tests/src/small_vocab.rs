@@ -31,6 +31,7 @@ pub fn sentencepiece() -> VocabSource {
         unknown: Some(0),
         stops: vec![2],
         add_bos: true,
+        ignore_merges: false,
     }
 }
 
@@ -55,5 +56,6 @@ pub fn bpe() -> VocabSource {
         unknown: None,
         stops: vec![0],
         add_bos: false,
+        ignore_merges: false,
     }
 }

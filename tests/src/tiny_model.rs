@@ -2,7 +2,7 @@
 
 use half::{bf16, f16};
 use pipsqueak::{
-    config::{Activation, Config, RopePairs},
+    config::{Activation, Arch, Config, RopePairs},
     tensor::TensorKind,
 };
 use pipsqueak_cli::source::Encoding;
@@ -54,7 +54,28 @@ pub fn tiny_config() -> Config {
         rope_pairs: RopePairs::Interleaved,
         activation: Activation::Silu,
         tied_head: true,
+        arch: Arch::Llama,
     }
+}
+
+/// A shape for each architecture beside Llama's, with `base`'s sizes: names and shapes. Gemma 3 has a window of `window`
+/// positions in two layers of three.
+pub fn architectures(base: Config, window: u32) -> [(&'static str, Config); 4] {
+    let half_split = Config { rope_pairs: RopePairs::HalfSplit, ..base };
+    let gemma3 = Arch::Gemma3 { window, global_every: 3 };
+    let gpt2 = Config {
+        rope_pairs: RopePairs::None,
+        rope_dim: 0,
+        n_kv_heads: base.n_heads,
+        activation: Activation::Gelu,
+        ..base
+    };
+    [
+        ("qwen2", Config { arch: Arch::Qwen2, ..half_split }),
+        ("qwen3", Config { arch: Arch::Qwen3, ..half_split }),
+        ("gemma3", Config { arch: gemma3, n_layers: 4, activation: Activation::Gelu, ..half_split }),
+        ("gpt2", Config { arch: Arch::Gpt2, ..gpt2 }),
+    ]
 }
 
 impl TinyModel {
@@ -70,8 +91,11 @@ impl TinyModel {
                 let (rows, cols) = config.shape(kind);
                 let (rows, cols) = (rows as usize, cols as usize);
                 let value = |rng: &mut Rng| match kind {
-                    TensorKind::RmsAtt | TensorKind::RmsFfn | TensorKind::RmsFinal => 1.0 + 0.2 * rng.uniform(),
-                    TensorKind::TokenEmbedding | TensorKind::OutputHead => rng.uniform(),
+                    kind if kind.is_norm() => 1.0 + 0.2 * rng.uniform(),
+                    kind if kind.is_vector() => 0.3 * rng.uniform(),
+                    TensorKind::TokenEmbedding | TensorKind::OutputHead | TensorKind::PositionEmbedding => {
+                        rng.uniform()
+                    }
                     _ => rng.uniform() * (3.0 / cols as f32).sqrt(),
                 };
                 let values = (0..rows * cols).map(|_| value(&mut rng)).collect();
@@ -90,55 +114,93 @@ impl TinyModel {
         self.tensors.iter().find(|tensor| (tensor.kind, tensor.layer) == (kind, layer)).expect("a tensor of this role")
     }
 
-    /// As GGUF, matrices in `encoding` (one of GGUF's), vectors in `F32`, without a vocabulary.
+    /// As GGUF, matrices in `encoding` (one of GGUF's), vectors in `F32`, without a vocabulary. GPT-2's queries, keys and values
+    /// are in one tensor, as converters write them.
     pub fn gguf(&self, encoding: Encoding) -> GgufWriter {
         let mut writer = GgufWriter::default();
         let config = &self.config;
-        writer.set("general.architecture", "llama").set("general.name", "tiny");
+        let arch = config.arch.name();
+        writer.set("general.architecture", arch).set("general.name", "tiny");
         for (key, n) in [
-            ("llama.block_count", config.n_layers),
-            ("llama.context_length", config.seq_len),
-            ("llama.embedding_length", config.dim),
-            ("llama.feed_forward_length", config.hidden_dim),
-            ("llama.attention.head_count", config.n_heads),
-            ("llama.attention.head_count_kv", config.n_kv_heads),
-            ("llama.rope.dimension_count", config.rope_dim),
+            ("block_count", config.n_layers),
+            ("context_length", config.seq_len),
+            ("embedding_length", config.dim),
+            ("feed_forward_length", config.hidden_dim),
+            ("attention.head_count", config.n_heads),
+            ("attention.head_count_kv", config.n_kv_heads),
+            ("rope.dimension_count", config.rope_dim),
         ] {
-            writer.set(key, Value::U32(n));
+            if config.arch != Arch::Gpt2 || !matches!(key, "attention.head_count_kv" | "rope.dimension_count") {
+                writer.set(&format!("{arch}.{key}"), Value::U32(n));
+            }
         }
         if config.n_heads * config.head_dim != config.dim {
-            writer.set("llama.attention.key_length", Value::U32(config.head_dim));
+            writer.set(&format!("{arch}.attention.key_length"), Value::U32(config.head_dim));
         }
-        writer.set("llama.attention.layer_norm_rms_epsilon", Value::F32(config.norm_eps));
-        for tensor in &self.tensors {
-            let vector = tensor.rows == 1;
+        if let Arch::Gemma3 { window, global_every } = config.arch {
+            writer.set("gemma3.attention.sliding_window", Value::U32(window));
+            writer.set("gemma3.attention.sliding_window_pattern", Value::U32(global_every));
+        }
+        let eps = if config.arch == Arch::Gpt2 { "layer_norm_epsilon" } else { "layer_norm_rms_epsilon" };
+        writer.set(&format!("{arch}.attention.{eps}"), Value::F32(config.norm_eps));
+        let mut write = |name: &str, rows: usize, cols: usize, values: &[f32]| {
+            let vector = rows == 1;
             let encoding = if vector { Encoding::F32 } else { encoding };
-            let dims = [tensor.cols as u64, tensor.rows as u64];
+            let dims = [cols as u64, rows as u64];
             let dims = if vector { &dims[..1] } else { &dims[..] };
-            let name = gguf_name(tensor.kind, tensor.layer);
-            writer.tensor(&name, dims, type_code(encoding), encode(&tensor.values, encoding));
+            writer.tensor(name, dims, type_code(encoding), encode(values, encoding));
+        };
+        for TinyTensor { kind, layer, rows, cols, values } in &self.tensors {
+            let of = |kind| &self.tensor(kind, *layer).values[..];
+            match kind {
+                TensorKind::Wq if config.arch == Arch::Gpt2 => {
+                    let values = [values, of(TensorKind::Wk), of(TensorKind::Wv)].concat();
+                    write(&format!("blk.{layer}.attn_qkv.weight"), values.len() / cols, *cols, &values);
+                }
+                TensorKind::Bq if config.arch == Arch::Gpt2 => {
+                    let values = [values, of(TensorKind::Bk), of(TensorKind::Bv)].concat();
+                    write(&format!("blk.{layer}.attn_qkv.bias"), 1, values.len(), &values);
+                }
+                TensorKind::Wk | TensorKind::Wv | TensorKind::Bk | TensorKind::Bv if config.arch == Arch::Gpt2 => {}
+                _ => write(&gguf_name(config.arch, *kind, *layer), *rows, *cols, values),
+            }
         }
         writer
     }
 }
 
-/// The name GGUF's llama architecture has for a tensor.
-pub fn gguf_name(kind: TensorKind, layer: u32) -> String {
+/// The name GGUF has for a tensor.
+pub fn gguf_name(arch: Arch, kind: TensorKind, layer: u32) -> String {
     let name = match kind {
-        TensorKind::TokenEmbedding => "token_embd",
-        TensorKind::OutputHead => "output",
-        TensorKind::RmsFinal => "output_norm",
-        TensorKind::RmsAtt => "attn_norm",
-        TensorKind::Wq => "attn_q",
-        TensorKind::Wk => "attn_k",
-        TensorKind::Wv => "attn_v",
-        TensorKind::Wo => "attn_output",
-        TensorKind::RmsFfn => "ffn_norm",
-        TensorKind::W1 => "ffn_gate",
-        TensorKind::W2 => "ffn_down",
-        TensorKind::W3 => "ffn_up",
+        TensorKind::TokenEmbedding => "token_embd.weight",
+        TensorKind::OutputHead => "output.weight",
+        TensorKind::PositionEmbedding => "position_embd.weight",
+        TensorKind::RmsFinal => "output_norm.weight",
+        TensorKind::BiasFinal => "output_norm.bias",
+        TensorKind::RmsAtt => "attn_norm.weight",
+        TensorKind::BiasAtt => "attn_norm.bias",
+        TensorKind::Wq => "attn_q.weight",
+        TensorKind::Wk => "attn_k.weight",
+        TensorKind::Wv => "attn_v.weight",
+        TensorKind::Wo => "attn_output.weight",
+        TensorKind::Bq => "attn_q.bias",
+        TensorKind::Bk => "attn_k.bias",
+        TensorKind::Bv => "attn_v.bias",
+        TensorKind::Bo => "attn_output.bias",
+        TensorKind::RmsQ => "attn_q_norm.weight",
+        TensorKind::RmsK => "attn_k_norm.weight",
+        TensorKind::RmsPostAtt => "post_attention_norm.weight",
+        TensorKind::RmsFfn => "ffn_norm.weight",
+        TensorKind::BiasFfn => "ffn_norm.bias",
+        TensorKind::W1 if arch == Arch::Gpt2 => "ffn_up.weight",
+        TensorKind::W1 => "ffn_gate.weight",
+        TensorKind::W2 => "ffn_down.weight",
+        TensorKind::W3 => "ffn_up.weight",
+        TensorKind::B1 => "ffn_up.bias",
+        TensorKind::B2 => "ffn_down.bias",
+        TensorKind::RmsPostFfn => "post_ffw_norm.weight",
     };
-    if kind.per_layer() { format!("blk.{layer}.{name}.weight") } else { format!("{name}.weight") }
+    if kind.per_layer() { format!("blk.{layer}.{name}") } else { name.into() }
 }
 
 /// ggml's number of an encoding.

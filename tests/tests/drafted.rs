@@ -10,7 +10,7 @@ use pipsqueak_cli::{drafted::Drafts, pool::with_team};
 use pipsqueak_tests::{
     engine::{Aligned, Arenas, TinyFile, some_ids},
     rng::Rng,
-    tiny_model::{TinyModel, tiny_config},
+    tiny_model::{self, TinyModel, tiny_config},
 };
 
 /// Greedy, warm, hot, and with the penalty.
@@ -107,14 +107,29 @@ fn drafted(
 
 #[test]
 fn any_guess_leaves_the_text_as_it_is() {
-    let file = TinyFile::new(TinyModel::random(Config { seq_len: 256, ..tiny_config() }, 8));
+    guesses(
+        Config { seq_len: 256, ..tiny_config() },
+        &[
+            (KvType::F32, 1, Format::F32, 1),
+            (KvType::F16, 4, Format::Q8, 2),
+            (KvType::I8, 9, Format::Q4, 1),
+            (KvType::F16, 32, Format::Q4M, 2),
+        ],
+    );
+}
+
+#[test]
+fn nor_of_another_architecture() {
+    for (name, config) in tiny_model::architectures(Config { seq_len: 256, ..tiny_config() }, 19) {
+        println!("{name}");
+        guesses(config, &[(KvType::I8, 9, Format::Q4, 1), (KvType::F16, 32, Format::Q8, 2)]);
+    }
+}
+
+fn guesses(config: Config, settings_of_sessions: &[(KvType, usize, Format, usize)]) {
+    let file = TinyFile::new(TinyModel::random(config, 8));
     let mut accepted = [0; 3];
-    for (kv, batch, format, threads) in [
-        (KvType::F32, 1, Format::F32, 1),
-        (KvType::F16, 4, Format::Q8, 2),
-        (KvType::I8, 9, Format::Q4, 1),
-        (KvType::F16, 32, Format::Q4M, 2),
-    ] {
+    for &(kv, batch, format, threads) in settings_of_sessions {
         for kernels in select::all() {
             let packed = file.pack(format, if format.is_quantised() { kernels.panel(format) } else { Panel::R1 });
             let image = Image::open(packed.bytes()).unwrap();

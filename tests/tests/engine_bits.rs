@@ -9,7 +9,7 @@ use pipsqueak_cli::pool::with_team;
 use pipsqueak_tests::{
     engine::{Arenas, TinyFile, bits, logits, some_ids},
     rng::Rng,
-    tiny_model::{TinyModel, tiny_config},
+    tiny_model::{self, TinyModel, tiny_config},
 };
 use proptest::prelude::*;
 
@@ -28,6 +28,11 @@ fn odd_config() -> Config {
         tied_head: false,
         ..tiny_config()
     }
+}
+
+/// The same in every architecture, with a window that is no multiple of anything.
+fn architectures() -> impl Iterator<Item = (&'static str, Config)> {
+    tiny_model::architectures(odd_config(), 21).into_iter()
 }
 
 const FLOATS: [Format; 3] = [Format::F32, Format::F16, Format::BF16];
@@ -90,6 +95,33 @@ fn any_kernels_panels_threads_and_batches() {
         // Beyond one chunk of attention, and beyond two.
         compared += check(&file, format, &some_ids(70, 67, 1), &[1, 2, 3], &[1, 2, 5, 7, 32]);
         compared += check(&file, format, &some_ids(139, 67, 2), &[2], &[32]);
+    }
+    println!("{compared} sequences compared");
+}
+
+#[test]
+fn every_architecture() {
+    let mut compared = 0;
+    for (name, config) in architectures() {
+        println!("{name}");
+        let file = TinyFile::new(TinyModel::random(config, 5));
+        for format in Format::ALL {
+            compared += check(&file, format, &some_ids(139, 67, 2), &[1, 3], &[7]);
+        }
+        compared += check(&file, Format::F32, &some_ids(139, 67, 2), &[1, 2], &[1, 32]);
+    }
+    println!("{compared} sequences compared");
+}
+
+/// Windows that begin inside a chunk of positions, at its start, and inside a group of queries that are taken together.
+#[test]
+fn windows() {
+    let mut compared = 0;
+    for (window, head_dim) in [(1, 16), (5, 32), (63, 16), (64, 16), (65, 48), (100, 64)] {
+        let base = Config { n_heads: 6, n_kv_heads: 2, head_dim, rope_dim: head_dim, ..odd_config() };
+        let [_, _, (_, config), _] = tiny_model::architectures(base, window);
+        let file = TinyFile::new(TinyModel::random(config, 9));
+        compared += check(&file, Format::F32, &some_ids(150, 67, 3), &[1, 2], &[16, 37]);
     }
     println!("{compared} sequences compared");
 }
@@ -168,11 +200,24 @@ fn in_slices(
 
 #[test]
 fn any_slices_of_work() {
-    let file = TinyFile::new(TinyModel::random(odd_config(), 6));
-    let vocab = odd_config().vocab_size;
+    let both = [(Format::Q8, select::best()), (Format::F32, select::by_name("scalar").unwrap())];
+    slices(odd_config(), &both);
+}
+
+#[test]
+fn any_slices_of_work_of_every_architecture() {
+    for (name, config) in architectures() {
+        println!("{name}");
+        slices(config, &[(Format::Q8, select::best())]);
+    }
+}
+
+fn slices(config: Config, sets: &[(Format, &'static dyn Kernels)]) {
+    let file = TinyFile::new(TinyModel::random(config, 6));
+    let vocab = config.vocab_size;
     let ids = some_ids(140, vocab, 3);
     let mut rng = Rng::new(4);
-    for (format, kernels) in [(Format::Q8, select::best()), (Format::F32, select::by_name("scalar").unwrap())] {
+    for &(format, kernels) in sets {
         let packed = file.pack(format, kernels.panel(format));
         let image = Image::open(packed.bytes()).unwrap();
         for kv in KvType::ALL {
@@ -235,11 +280,19 @@ fn slices_stay_small() {
 
 #[test]
 fn every_way_to_feed_gives_the_same_logits() {
-    let file = TinyFile::new(TinyModel::random(odd_config(), 8));
-    let vocab = odd_config().vocab_size as usize;
+    ways_to_feed(odd_config(), &KvType::ALL);
+    for (name, config) in architectures() {
+        println!("{name}");
+        ways_to_feed(config, &[KvType::I8]);
+    }
+}
+
+fn ways_to_feed(config: Config, caches: &[KvType]) {
+    let file = TinyFile::new(TinyModel::random(config, 8));
+    let vocab = config.vocab_size as usize;
     let ids = some_ids(90, vocab as u32, 9);
     let format = Format::Q4M;
-    for kv in KvType::ALL {
+    for &kv in caches {
         let expected = plain(&file, format, kv, &ids);
         let row = |pos: usize| &expected[pos * vocab..][..vocab];
         let packed = file.pack(format, select::best().panel(format));

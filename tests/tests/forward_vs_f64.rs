@@ -6,17 +6,18 @@ use pipsqueak::{
     kernels::{Format, Panel, select},
 };
 use pipsqueak_cli::{
-    import,
+    import::{self, ImportError},
     pack::Quant,
     pool::with_team,
-    source::{RopeScaling, Source},
+    source::{Encoding, RopeScaling, Source},
     vocab,
 };
 use pipsqueak_tests::{
     data,
     engine::{TinyFile, logits, packed, some_ids},
+    gguf_writer::Value,
     reference::{Reference, argmax},
-    tiny_model::{TinyModel, tiny_config},
+    tiny_model::{self, TinyModel, tiny_config},
 };
 
 /// A shape with its RoPE.
@@ -104,6 +105,32 @@ fn cases() -> Vec<Case> {
         ),
         case("no RoPE", RopeScaling::None, Config { rope_pairs: RopePairs::None, ..base }),
     ]
+    .into_iter()
+    .chain(architectures())
+    .collect()
+}
+
+/// Every other architecture, in Llama's small shape and in one that suits nobody. The windows are shorter than the text, and
+/// no multiple of a chunk of attention.
+fn architectures() -> impl Iterator<Item = Case> {
+    let odd = Config {
+        dim: 72,
+        n_heads: 6,
+        n_kv_heads: 3,
+        head_dim: 24,
+        rope_dim: 24,
+        hidden_dim: 100,
+        vocab_size: 97,
+        tied_head: false,
+        seq_len: 135,
+        ..tiny_config()
+    };
+    let small = Config { seq_len: 200, ..tiny_config() };
+    let stretched = RopeScaling::Linear { factor: 8.0 };
+    let shapes = [(small, 70, RopeScaling::None), (odd, 9, stretched)];
+    shapes.into_iter().flat_map(|(base, window, scaling)| {
+        tiny_model::architectures(base, window).map(|(name, config)| case(name, scaling, config))
+    })
 }
 
 /// The root mean square of the difference over the reference's spread.
@@ -162,6 +189,35 @@ fn tiny_models() {
     }
 }
 
+/// The same architectures read from files as converters write them.
+#[test]
+fn files_of_every_architecture() {
+    for (seed, case) in architectures().enumerate() {
+        let model = TinyModel::random(case.config, seed as u64 + 1);
+        let mut writer = model.gguf(Encoding::F32);
+        let prefix = case.config.arch.name();
+        writer.set(&format!("{prefix}.rope.freq_base"), Value::F32(50_000.0));
+        writer.set(&format!("{prefix}.rope.freq_base_swa"), Value::F32(700.0));
+        if let RopeScaling::Linear { factor } = case.scaling {
+            writer.set(&format!("{prefix}.rope.scaling.type"), "linear");
+            writer.set(&format!("{prefix}.rope.scaling.factor"), Value::F32(factor as f32));
+        }
+        let bytes = writer.bytes();
+        let source = import::open(&bytes, None).unwrap();
+        assert_eq!(source.config, case.config, "{}", case.name);
+        let mut file = TinyFile::new(model);
+        (file.rope_base, file.rope_base_local, file.rope_scaling) = (50_000.0, 700.0, case.scaling);
+        let ids = some_ids(135, case.config.vocab_size, 7);
+        let reference = Reference::new(&file.source()).logits(&ids);
+        let packed = packed(&source, Quant::Keep, Panel::R1);
+        let image = Image::open(packed.bytes()).unwrap();
+        let options = PlanOptions { context: 135, kv: KvType::F32, batch: 16, logits: 16, threads: 1 };
+        let ours = with_team(1, |team| logits(&image, select::best(), team, options, &ids));
+        let distance = distance(&reference, &ours);
+        assert!(distance < 1e-6, "{}: {distance:.2e}", case.name);
+    }
+}
+
 /// The Kullback-Leibler divergence of our distribution from the reference's, in nats.
 fn divergence(reference: &[f64], ours: &[f32]) -> f64 {
     let ours: Vec<f64> = ours.iter().copied().map(f64::from).collect();
@@ -204,6 +260,18 @@ fn stories260k_is_the_reference() {
     println!("stories260K, f32: mean divergence {divergence:.2e} nats, {agree} of 128 likeliest tokens agree");
     assert!(divergence < 1e-9, "{divergence:.2e}");
     assert_eq!(agree, 128);
+}
+
+#[test]
+fn gemma3_stays_close() {
+    let (Some(bytes), Some(text)) = (data::gemma3(), data::shared("tinystories.txt")) else { return };
+    let source = match import::open(&bytes, None) {
+        Err(error @ ImportError::TensorType { .. }) => return println!("skipped: {error}"),
+        source => source.unwrap(),
+    };
+    let (divergence, agree) = compare(&source, KvType::F16, std::str::from_utf8(&text).unwrap());
+    println!("Gemma 3 270M, f16 cache: mean divergence {divergence:.2e} nats, {agree} of 128 likeliest tokens agree");
+    assert!(divergence <= 3.0e-3, "{divergence:.2e}");
 }
 
 #[test]

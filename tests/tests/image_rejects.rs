@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use pipsqueak::{
     Config, ConfigError, Image, ImageError, KvType, Plan, PlanOptions, Session, SessionError, TensorKind,
+    config::Arch,
     crc::crc32,
     image::{ENTRY_BYTES, Entry, HEADER_BYTES, Header, Part, Section},
     kernels::{Format, LayoutError, Panel, select, team::Team},
@@ -13,7 +14,7 @@ use pipsqueak_tests::{
     engine::{Aligned, Arenas, TinyFile, repair},
     rng::Rng,
     small_vocab,
-    tiny_model::{TinyModel, tiny_config},
+    tiny_model::{self, TinyModel, tiny_config},
 };
 
 const DIRECTORY: usize = 0;
@@ -319,8 +320,8 @@ fn forged_headers() {
         refused!(header(&|h| h.n_tensors = n), ImageError::Section { part: Part::Directory });
     }
     // Codes that the types cannot hold.
-    for (at, field) in [(68, "rope_pairs"), (69, "activation"), (70, "tied_head")] {
-        for code in [3u8, 255] {
+    for (at, field) in [(68, "rope_pairs"), (69, "activation"), (70, "tied_head"), (71, "architecture")] {
+        for code in [5u8, 255] {
             let mut image = good.clone();
             image.bytes_mut()[at] = code;
             repair(image.bytes_mut());
@@ -328,6 +329,25 @@ fn forged_headers() {
             assert_eq!(error, ImageError::Config(ConfigError::Unknown { field, got: code.into() }));
         }
     }
+    for (at, code, field) in [(68, 3, "rope_pairs"), (69, 3, "activation"), (70, 2, "tied_head")] {
+        let mut image = good.clone();
+        image.bytes_mut()[at] = code;
+        repair(image.bytes_mut());
+        let error = open(&image).unwrap_err();
+        assert_eq!(error, ImageError::Config(ConfigError::Unknown { field, got: code.into() }));
+    }
+    // Another architecture has other tensors, or another RoPE.
+    let arch = |arch| header(&|h| h.config.arch = arch);
+    refused!(arch(Arch::Qwen2), ImageError::MissingTensor { kind: TensorKind::Bq, layer: 0 });
+    refused!(arch(Arch::Qwen3), ImageError::MissingTensor { kind: TensorKind::RmsQ, layer: 0 });
+    refused!(arch(Arch::Gpt2), ImageError::MissingTensor { kind: TensorKind::PositionEmbedding, layer: 0 });
+    let gemma3 = |window, global_every| Arch::Gemma3 { window, global_every };
+    refused!(arch(gemma3(0, 0)), ImageError::MissingTensor { kind: TensorKind::RmsQ, layer: 0 });
+    refused!(arch(gemma3(8, 6)), ImageError::Section { part: Part::Rope });
+    refused!(
+        arch(gemma3((1 << 24) + 1, 6)),
+        ImageError::Config(ConfigError::OutOfRange { field: "window", got: 0x100_0001, max: 0x100_0000 })
+    );
     for (at, error) in [(4, ImageError::Version { got: 2 }), (6, ImageError::Arithmetic { got: 2 })] {
         let mut image = good.clone();
         image.bytes_mut()[at] = 2;
@@ -506,8 +526,11 @@ fn forged_tables() {
 #[test]
 fn weights_that_are_no_numbers() {
     for tied_head in [false, true] {
-        for activation in [0, 1, 2].map(|code| pipsqueak::config::Activation::from_code(code).unwrap()) {
-            let file = TinyFile::new(TinyModel::random(Config { tied_head, activation, ..config() }, 1));
+        let activations = [0, 1, 2].map(|code| pipsqueak::config::Activation::from_code(code).unwrap());
+        let llama = activations.map(|activation| Config { activation, ..config() });
+        let others = tiny_model::architectures(config(), 3).map(|(_, config)| config);
+        for config in llama.into_iter().chain(others) {
+            let file = TinyFile::new(TinyModel::random(Config { tied_head, ..config }, 1));
             for format in Format::ALL {
                 let panel = if format.is_quantised() { Panel::R4 } else { Panel::R1 };
                 let packed = file.pack(format, panel);
@@ -526,7 +549,7 @@ fn weights_that_are_no_numbers() {
                         for kv in KvType::ALL {
                             let options = PlanOptions { context: 6, kv, batch: 4, logits: 1, threads: 1 };
                             let result = run_with(&image, options);
-                            let what = (format.name(), entry.kind.name(), entry.layer, kv.name(), bad, activation);
+                            let what = (format.name(), entry.kind.name(), entry.layer, kv.name(), bad, config);
                             assert!(matches!(result, Err(SessionError::NotFinite { .. })), "{what:?}: {result:?}");
                         }
                     }

@@ -365,7 +365,7 @@ fn the_one_product_beyond_int8() {
     let matrix = image.matrix(TensorKind::Wk, 0).unwrap();
     let mut row = vec![0.0; 256];
     assert!(matrix.row(0, &mut row));
-    assert_eq!(row, (0..256).map(|i| if i / 16 % 2 == 0 { 32.0 } else { 31.0 }).collect::<Vec<f32>>());
+    assert_eq!(row, (0usize..256).map(|i| if (i / 16).is_multiple_of(2) { 32.0 } else { 31.0 }).collect::<Vec<f32>>());
     assert_eq!(matrix.block(0, 0).unwrap().codes[0].cast_signed(), -128);
     assert_eq!(packed.converted()[0].error, 0.0);
 }

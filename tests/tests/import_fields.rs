@@ -1,7 +1,7 @@
 //! Importers, field by field, on small files made for it.
 
 use pipsqueak::{
-    config::{Activation, Config, RopePairs},
+    config::{Activation, Arch, Config, RopePairs},
     tensor::TensorKind,
 };
 use pipsqueak_cli::{
@@ -12,7 +12,7 @@ use pipsqueak_cli::{
 use pipsqueak_tests::{
     gguf_writer::{GgufWriter, Value},
     llama2c_writer::tokenizer_bin,
-    tiny_model::{TinyModel, encode, tiny_config},
+    tiny_model::{self, TinyModel, encode, tiny_config},
 };
 
 const GGUF_ENCODINGS: [Encoding; 15] = [
@@ -74,13 +74,13 @@ fn assert_tensors(source: &Source<'_>, model: &TinyModel, matrix_encoding: Encod
 #[test]
 fn an_unsupported_tokenizer_leaves_the_weights_usable() {
     let mut writer = tiny().gguf(Encoding::F32);
-    writer.set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.pre", "llama-bpe");
+    writer.set("tokenizer.ggml.model", "gpt2").set("tokenizer.ggml.pre", "viking");
     let bytes = writer.bytes();
     let source = open(&bytes).unwrap();
     assert_eq!(source.vocab, None);
-    assert!(source.vocab_left_out.unwrap().contains("llama-bpe"));
+    assert!(source.vocab_left_out.unwrap().contains("viking"));
     let error = gguf::vocab_only(&bytes).unwrap_err().to_string();
-    assert!(error.contains("llama-bpe"), "{error}");
+    assert!(error.contains("viking"), "{error}");
 }
 
 #[test]
@@ -179,6 +179,80 @@ fn gguf_defaults() {
 }
 
 #[test]
+fn gguf_architectures() {
+    for (name, config) in tiny_model::architectures(tiny_config(), 20) {
+        let mut writer = TinyModel::random(config, 1).gguf(Encoding::Q8_0);
+        let source = open(&writer.bytes()).map(|source| (source.config, source.rope_base, source.rope_base_local));
+        assert_eq!(source, Ok((config, 10_000.0, 10_000.0)), "{name}");
+        writer.set(&format!("{name}.rope.freq_base"), Value::F32(1e6));
+        writer.set(&format!("{name}.rope.freq_base_swa"), Value::F32(5e3));
+        let bytes = writer.bytes();
+        let source = open(&bytes).unwrap();
+        assert_eq!((source.rope_base, source.rope_base_local), (1e6, 5e3), "{name}");
+        assert_eq!(source.tensors.len(), config.tensors().count());
+        // Each where it belongs, of one tensor in the file or of three.
+        for (tensor, want) in source.tensors.iter().zip(TinyModel::random(config, 1).tensors) {
+            assert_eq!((tensor.kind, tensor.layer), (want.kind, want.layer));
+            let mut row = vec![0.0; tensor.cols];
+            for (r, want) in want.values.chunks(tensor.cols).enumerate() {
+                tensor.dequantize_row(r, &mut row);
+                let close = row.iter().zip(want).all(|(got, want)| (got - want).abs() < 0.02);
+                assert!(close, "{name}, {} of layer {}, row {r}: {row:?}, not {want:?}", want.len(), tensor.layer);
+            }
+        }
+        // One tensor less of any kind, or in another shape, is found out.
+        for at in 0..writer.tensors.len() {
+            let mut less = writer.clone();
+            let gone = less.tensors.remove(at);
+            // Without a head it is tied.
+            assert!(open(&less.bytes()).is_err(), "{name} without {}", gone.name);
+            let mut other = writer.clone();
+            other.tensors[at].dims[0] += 32;
+            assert!(open(&other.bytes()).is_err(), "{name} with another {}", gone.name);
+        }
+    }
+}
+
+#[test]
+fn gguf_windows() {
+    let [_, _, (_, config), _] = tiny_model::architectures(Config { n_layers: 6, ..tiny_config() }, 20);
+    let model = TinyModel::random(Config { n_layers: 6, ..config }, 1);
+    let arch = |change: &dyn Fn(&mut GgufWriter) -> &mut GgufWriter| {
+        let mut writer = model.gguf(Encoding::F32);
+        change(&mut writer);
+        open(&writer.bytes()).map(|source| source.config.arch)
+    };
+    let gemma3 = |window, global_every| Ok(Arch::Gemma3 { window, global_every });
+    let (window, pattern) = ("gemma3.attention.sliding_window", "gemma3.attention.sliding_window_pattern");
+    assert_eq!(arch(&|w| w), gemma3(20, 3));
+    assert_eq!(arch(&|w| w.unset(pattern)), gemma3(20, 6));
+    assert_eq!(arch(&|w| w.unset(window)), gemma3(0, 3));
+    assert_eq!(arch(&|w| w.set(window, Value::U32(512)).set(pattern, Value::U32(0))), gemma3(512, 0));
+    // A flag a layer: type 7.
+    let flags = |flags: &[u8]| {
+        let array = [&7u32.to_le_bytes()[..], &(flags.len() as u64).to_le_bytes(), flags].concat();
+        arch(&|w| w.set(pattern, Value::Raw(9, array.clone())))
+    };
+    assert_eq!(flags(&[1, 1, 0, 1, 1, 0]), gemma3(20, 3));
+    assert_eq!(flags(&[1, 1, 1, 1, 0, 1]), gemma3(20, 5));
+    assert_eq!(flags(&[0, 0, 0, 0, 0, 0]), gemma3(20, 1));
+    assert_eq!(flags(&[1, 1, 1, 1, 1, 1]), gemma3(20, 0));
+    for irregular in [&[1, 0, 0, 1, 0, 0][..], &[1, 0, 1, 0, 1, 1], &[1, 1, 0], &[]] {
+        let error = flags(irregular).unwrap_err().to_string();
+        assert!(error.contains("sliding_window_pattern without a period"), "{error}");
+    }
+    assert!(matches!(flags(&[1, 1, 2, 1, 1, 2]), Err(ImportError::WrongType { .. })));
+    assert!(matches!(arch(&|w| w.set(pattern, "six")), Err(ImportError::WrongType { .. })));
+    // Gemma 3's context is not shortened by its window, and its largest scales queries otherwise.
+    let mut writer = model.gguf(Encoding::F32);
+    writer.set(window, Value::U32(20));
+    assert_eq!(open(&writer.bytes()).unwrap().config, model.config);
+    let largest = TinyModel::random(Config { n_layers: 62, n_heads: 2, n_kv_heads: 2, ..config }, 1);
+    let found = open(&largest.gguf(Encoding::F32).bytes()).map(|source| source.config.att_scale);
+    assert_eq!(found, Ok(1.0 / 32f32.sqrt()));
+}
+
+#[test]
 fn gguf_rope_scaling() {
     let scaling = |kind: Option<&str>, key: &str, factor: f32| {
         with(|w| {
@@ -242,7 +316,7 @@ fn gguf_refusals_by_name() {
             w
         }),
         ("general.architecture is missing", |w| w.unset("general.architecture")),
-        ("\"qwen2\" is not supported; llama is", |w| w.set("general.architecture", "qwen2")),
+        ("\"mamba\" is not supported; llama (", |w| w.set("general.architecture", "mamba")),
         ("general.architecture is of type u32", |w| w.set("general.architecture", Value::U32(1))),
         ("llama.block_count is missing", |w| w.unset("llama.block_count")),
         ("layer_norm_rms_epsilon is missing", |w| w.unset("llama.attention.layer_norm_rms_epsilon")),
@@ -399,6 +473,47 @@ fn byte_level_vocabulary() {
     assert_eq!(v.stops, [6, 7, 299]);
 }
 
+/// Names of the same rules, and what else a name says.
+#[test]
+fn pre_tokenizers_by_name() {
+    let named = |name: &str, bos: bool| {
+        vocab(|w| {
+            bpe(w);
+            if bos {
+                w.set("tokenizer.ggml.bos_token_id", Value::U32(5));
+            }
+            w.set("tokenizer.ggml.pre", name)
+        })
+        .unwrap()
+    };
+    let cases: [(&[&str], PreTokenizer, bool, bool); 9] = [
+        (&["gpt-2", "gpt2", "mpt", "olmo", "phi-2", "jais"], PreTokenizer::Gpt2, false, false),
+        (&["smollm", "starcoder", "refact", "command-r", "exaone"], PreTokenizer::Smollm, false, false),
+        (&["llama-bpe", "llama3", "llama-v3", "falcon3", "lfm2"], PreTokenizer::Llama3, true, true),
+        (&["glm4"], PreTokenizer::Llama3, true, false),
+        (&["dbrx", "smaug-bpe", "chatglm-bpe"], PreTokenizer::Llama3, false, false),
+        (&["qwen2", "deepseek-r1-qwen", "megrez", "hunyuan"], PreTokenizer::Qwen2, false, false),
+        (&["qwen35"], PreTokenizer::Qwen35, false, false),
+        (&["falcon"], PreTokenizer::Falcon, false, false),
+        (&["deepseek-coder"], PreTokenizer::DeepseekCoder, false, false),
+    ];
+    for (names, pre, ignore_merges, add_bos) in cases {
+        for name in names {
+            let v = named(name, true);
+            let expected = (VocabModel::Bpe(pre), ignore_merges, add_bos);
+            assert_eq!((v.model, v.ignore_merges, v.add_bos), expected, "{name}");
+            // Nothing to put before a text.
+            assert!(!named(name, false).add_bos, "{name}");
+        }
+    }
+    let v = vocab(|w| {
+        bpe(w);
+        w.set("tokenizer.ggml.bos_token_id", Value::U32(5)).set("tokenizer.ggml.add_bos_token", Value::Bool(false));
+        w.set("tokenizer.ggml.pre", "llama-bpe")
+    });
+    assert!(!v.unwrap().add_bos);
+}
+
 #[test]
 fn sentence_piece_vocabulary() {
     let v = vocab(sentence_piece).unwrap();
@@ -432,7 +547,7 @@ fn vocabulary_refusals_by_name() {
     let cases: [(&str, Change); 15] = [
         ("tokenizer.ggml.model is missing", |w| w.unset("tokenizer.ggml.model")),
         ("tokenizer bert is not supported", |w| w.set("tokenizer.ggml.model", "bert")),
-        ("pre-tokenizer \"llama-bpe\"", |w| w.set("tokenizer.ggml.pre", "llama-bpe")),
+        ("pre-tokenizer \"viking\"", |w| w.set("tokenizer.ggml.pre", "viking")),
         ("pre-tokenizer \"default\"", |w| w.set("tokenizer.ggml.pre", "default")),
         ("without a pre-tokenizer", |w| w.unset("tokenizer.ggml.pre")),
         ("merges is missing", |w| w.unset("tokenizer.ggml.merges")),

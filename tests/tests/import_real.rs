@@ -1,6 +1,6 @@
 //! Real models, and the reference forward pass that the engine is compared with.
 
-use pipsqueak::config::{Activation, Config, RopePairs};
+use pipsqueak::config::{Activation, Arch, Config, RopePairs};
 use pipsqueak_cli::{
     import::{self, check_finite},
     source::{Encoding, RopeScaling, Source},
@@ -40,6 +40,7 @@ fn stories260k_fields() {
         rope_pairs: RopePairs::Interleaved,
         activation: Activation::Silu,
         tied_head: true,
+        arch: Arch::Llama,
     };
     assert_eq!(source.config, want);
     assert_eq!(source.tensors.len(), 2 + 5 * 9);
@@ -80,6 +81,7 @@ fn smollm2_fields() {
         rope_pairs: RopePairs::Interleaved,
         activation: Activation::Silu,
         tied_head: true,
+        arch: Arch::Llama,
     };
     assert_eq!(source.config, want);
     assert_eq!((source.rope_base, source.rope_scaling), (100000.0, RopeScaling::None));

@@ -2,12 +2,12 @@
 
 use pipsqueak::{
     Config, Image, KvType, Plan, PlanOptions, Progress, Sampler, Sampling, Session, SessionError, Want,
-    config::{Activation, RopePairs},
+    config::{Activation, Arch, RopePairs},
     kernels::{ArenaTooSmall, Format, Panel, arena::Line, select, team::Team},
 };
 use pipsqueak_tests::{
     engine::{Arenas, TinyFile, bits, some_ids},
-    tiny_model::{TinyModel, tiny_config},
+    tiny_model::{self, TinyModel, tiny_config},
 };
 
 const STORIES260K: Config = Config {
@@ -25,6 +25,7 @@ const STORIES260K: Config = Config {
     rope_pairs: RopePairs::Interleaved,
     activation: Activation::Silu,
     tied_head: true,
+    arch: Arch::Llama,
 };
 
 /// Known to the compiler, as firmware has it.
@@ -74,7 +75,11 @@ fn exactly_enough_is_enough_and_a_line_less_is_not() {
         },
         Config { dim: 72, n_heads: 6, n_kv_heads: 2, head_dim: 40, rope_dim: 0, vocab_size: 97, ..tiny_config() },
     ];
-    for (seed, config) in shapes.into_iter().enumerate() {
+    // Wider than its queries and its feed-forward block, so that what attention gives needs more room than those.
+    let wide = Config { dim: 200, head_dim: 4, rope_dim: 4, hidden_dim: 20, ..tiny_config() };
+    let others = [tiny_config(), wide].into_iter().flat_map(|base| tiny_model::architectures(base, 20));
+    let shapes = shapes.into_iter().chain(others.map(|(_, config)| config));
+    for (seed, config) in shapes.enumerate() {
         let file = TinyFile::new(TinyModel::random(config, seed as u64 + 1));
         let packed = file.pack(Format::Q4, Panel::R4);
         let image = Image::open(packed.bytes()).unwrap();
@@ -103,6 +108,22 @@ fn exactly_enough_is_enough_and_a_line_less_is_not() {
             }
         }
     }
+}
+
+#[test]
+fn no_more_positions_than_the_model_knows() {
+    let [.., (_, config)] = tiny_model::architectures(Config { seq_len: 20, ..tiny_config() }, 20);
+    let packed = TinyFile::new(TinyModel::random(config, 1)).pack(Format::Q8, Panel::R1);
+    let image = Image::open(packed.bytes()).unwrap();
+    let team = Team::alone();
+    for (context, error) in [(20, None), (21, Some(SessionError::Positions { context: 21, seq_len: 20 }))] {
+        let plan = Plan::new(&config, PlanOptions::small(context));
+        let Arenas { mut scratch, mut kv } = Arenas::new(&plan);
+        let session = Session::new(&image, select::best(), &team, &plan, &mut scratch, &mut kv);
+        assert_eq!(session.err(), error);
+    }
+    let error = SessionError::Positions { context: 21, seq_len: 20 };
+    assert_eq!(error.to_string(), "the model knows 20 positions and the plan has 21");
 }
 
 #[test]

@@ -328,10 +328,12 @@ fn stage_name(stage: Stage) -> &'static str {
         Stage::Attend => "attend",
         Stage::AttQuantise => "att_quantise",
         Stage::AttOut => "att_out",
+        Stage::AttJoin => "att_join",
         Stage::FfnNorm => "ffn_norm",
         Stage::GateUp => "gate_up",
         Stage::Gate => "gate",
         Stage::Down => "down",
+        Stage::FfnJoin => "ffn_join",
         Stage::FinalNorm => "final_norm",
         Stage::Head => "head",
         Stage::Check => "check",
@@ -359,6 +361,9 @@ impl From<SessionError> for Failure {
             SessionError::NotFinite { stage, layer } => {
                 let failure = Self::new(Code::PIPSQUEAK_ERROR_NOT_FINITE).what(stage_name(stage));
                 Self { layer, ..failure }
+            }
+            SessionError::Positions { context, seq_len } => {
+                Self::new(Code::PIPSQUEAK_ERROR_SETTING).what("context").numbers(seq_len as usize, context)
             }
             SessionError::NoLogits => Self::new(Code::PIPSQUEAK_ERROR_NO_LOGITS),
             SessionError::LeftOut { feature } => Self::left_out(feature),

@@ -2,9 +2,7 @@
 
 use core::ffi::{c_char, c_void};
 
-use pipsqueak::{
-    Progress, Sampler, Sampling, Session, SessionError, Want, crc::Crc32, stage::Stage, tokenizer::Decoder,
-};
+use pipsqueak::{Progress, Sampler, Sampling, Session, SessionError, Want, crc::Crc32, tokenizer::Decoder};
 
 use crate::{
     PIPSQUEAK_NONE,
@@ -421,7 +419,7 @@ fn golden(session: &mut Session<'static, Set>) -> Result<usize, Failure> {
         Err(Failure { layer, ..failure.numbers(need.unwrap_or(0) as usize, got as usize) })
     };
     while let Some(done) = session.step_stage()? {
-        if done.stage == Stage::Down {
+        if done.stage == session.image().config().last_stage() {
             compare(session.residual(), "residual", done.layer)?;
         }
     }

@@ -43,7 +43,10 @@ pub fn checked<'a, K: Kernels>(bytes: &'a [u8], kernels: &K) -> Result<Image<'a>
     for entry in image.entries() {
         let (kind, got, need) = (entry.kind, entry.panel, kernels.panel(entry.format));
         // Vectors have one row, and an embedding that is not the head too is only read row by row.
-        let rows_alone = kind.is_vector() || (kind == TensorKind::TokenEmbedding && !image.config().tied_head);
+        let rows_alone = match kind {
+            TensorKind::TokenEmbedding => !image.config().tied_head,
+            kind => kind.is_vector() || kind == TensorKind::PositionEmbedding,
+        };
         if !rows_alone && got != need {
             return Err(Error::Foreign { kind, got, need });
         }

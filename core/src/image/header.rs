@@ -2,7 +2,7 @@
 
 use super::{ImageError, Part};
 use crate::{
-    config::{Activation, Config, ConfigError, RopePairs},
+    config::{Activation, Arch, Config, ConfigError, RopePairs},
     crc::crc32,
 };
 
@@ -85,7 +85,7 @@ impl Header {
             Ok(config) => config,
             Err(error) => return Err(ImageError::Config(error)),
         };
-        let _: [u8; 24] = get.array();
+        let _: [u8; 16] = get.array();
         let sections = [get.section(), get.section(), get.section(), get.section(), get.section()];
         Ok(Self { file_len, n_tensors, config, sections })
     }
@@ -116,8 +116,14 @@ impl Header {
         ] {
             put.bytes(&value.to_le_bytes());
         }
-        put.bytes(&[c.rope_pairs as u8, c.activation as u8, c.tied_head as u8, 0]);
-        put.bytes(&[0; 24]);
+        put.bytes(&[c.rope_pairs as u8, c.activation as u8, c.tied_head as u8, c.arch.code()]);
+        let (window, global_every) = match c.arch {
+            Arch::Gemma3 { window, global_every } => (window, global_every),
+            _ => (0, 0),
+        };
+        put.bytes(&window.to_le_bytes());
+        put.bytes(&global_every.to_le_bytes());
+        put.bytes(&[0; 16]);
         for section in self.sections {
             put.bytes(&section.offset.to_le_bytes());
             put.bytes(&section.len.to_le_bytes());
@@ -134,7 +140,7 @@ const fn read_config(get: &mut Reader<'_>) -> Result<Config, ConfigError> {
     let [dim, hidden_dim, n_layers, n_heads] = [get.u32(), get.u32(), get.u32(), get.u32()];
     let [n_kv_heads, head_dim, rope_dim, vocab_size, seq_len] = [get.u32(), get.u32(), get.u32(), get.u32(), get.u32()];
     let (norm_eps, att_scale) = (f32::from_bits(get.u32()), f32::from_bits(get.u32()));
-    let [pairs, function, tied, _] = get.array();
+    let [pairs, function, tied, arch] = get.array();
     let unknown = ConfigError::Unknown { field: "rope_pairs", got: pairs as u32 };
     let Some(rope_pairs) = RopePairs::from_code(pairs) else { return Err(unknown) };
     let unknown = ConfigError::Unknown { field: "activation", got: function as u32 };
@@ -144,6 +150,9 @@ const fn read_config(get: &mut Reader<'_>) -> Result<Config, ConfigError> {
         1 => true,
         other => return Err(ConfigError::Unknown { field: "tied_head", got: other as u32 }),
     };
+    let unknown = ConfigError::Unknown { field: "architecture", got: arch as u32 };
+    let (window, global_every) = (get.u32(), get.u32());
+    let Some(arch) = Arch::from_code(arch, window, global_every) else { return Err(unknown) };
     Ok(Config {
         dim,
         hidden_dim,
@@ -159,6 +168,7 @@ const fn read_config(get: &mut Reader<'_>) -> Result<Config, ConfigError> {
         rope_pairs,
         activation,
         tied_head,
+        arch,
     })
 }
 

@@ -13,8 +13,9 @@
 //! | 24 | 9 x u32 | dim, hidden_dim, n_layers, n_heads, n_kv_heads, head_dim, rope_dim, vocab_size, seq_len |
 //! | 60 | f32 | norm_eps |
 //! | 64 | f32 | att_scale |
-//! | 68 | 4 x u8 | RoPE pairs, activation, 1 if the head is tied, 0 |
-//! | 72 | 24 x u8 | 0 |
+//! | 68 | 4 x u8 | RoPE pairs, activation, 1 if the head is tied, architecture |
+//! | 72 | 2 x u32 | Gemma 3: window, global_every; else 0 |
+//! | 80 | 16 x u8 | 0 |
 //! | 96 | 5 x section | directory, RoPE, vocabulary, text, golden |
 //! | 216 | 36 x u8 | 0 |
 //! | 252 | u32 | CRC-32 of bytes 0 to 251 |
@@ -24,7 +25,8 @@
 //! * **Directory**: a 40-byte entry a tensor, sorted by key: key (u32, `kind`, or `(layer + 1) << 8 | kind` for a layer's
 //!   tensors), format (u8), panel (u8), 0 (u16), rows (u32), columns (u32), offset (u64), length (u64), CRC-32 of the
 //!   tensor's bytes (u32), 0 (u32). Vectors are one row of F32.
-//! * **RoPE**: `rope_dim / 2` u32: the angle a position adds, in turns times 2^32, scaling included.
+//! * **RoPE**: `rope_dim / 2` u32: the angle a position adds, in turns times 2^32, scaling included. Where layers with a
+//!   sliding window have a RoPE of their own, as many again for it.
 //! * **Vocabulary**: see [`crate::tokenizer::layout`]; empty when the model has none.
 //! * **Text**: records of tag (u16), 0 (u16), length (u32), UTF-8 bytes; see [`Text`].
 //! * **Golden**: count (u32) and that many token ids (u32), then for each cache type (f32, f16, int8) `n_layers + 1` u32:
@@ -84,7 +86,7 @@ pub struct Layer<'a> {
     pub w1: Matrix<'a>,
     /// `[dim, hidden_dim]`.
     pub w2: Matrix<'a>,
-    /// `[hidden_dim, dim]`.
+    /// `[hidden_dim, dim]`; `w1` again where there is no gate, and not used.
     pub w3: Matrix<'a>,
 }
 
@@ -128,7 +130,7 @@ impl<'a> Image<'a> {
             return Err(ImageError::Section { part: Part::Directory });
         }
         let (rope, rest) = tri!(section(bytes, rope, Part::Rope)).as_chunks::<4>();
-        if !rest.is_empty() || rope.len() as u64 != header.config.rope_dim as u64 / 2 {
+        if !rest.is_empty() || rope.len() != header.config.rope_dim as usize / 2 * header.config.rope_tables() {
             return Err(ImageError::Section { part: Part::Rope });
         }
         let (golden, rest) = tri!(section(bytes, golden, Part::Golden)).as_chunks::<4>();
@@ -167,7 +169,7 @@ impl<'a> Image<'a> {
         self.bytes.is_empty()
     }
 
-    /// The angle a position adds to each pair, in turns times 2^32: `[rope_dim / 2]`.
+    /// The angle a position adds to each pair, in turns times 2^32: `[rope_tables][rope_dim / 2]`.
     pub fn rope(&self) -> &'a [u32] {
         words(self.rope)
     }
@@ -217,8 +219,8 @@ impl<'a> Image<'a> {
     }
 
     /// A vector of `f32`; `None` when the model has no such tensor.
-    pub fn vector(&self, kind: TensorKind) -> Option<&'a [f32]> {
-        Some(self.matrix(kind, 0)?.row_f32(0))
+    pub fn vector(&self, kind: TensorKind, layer: u32) -> Option<&'a [f32]> {
+        Some(self.matrix(kind, layer)?.row_f32(0))
     }
 
     /// The output head: its own matrix, or the token embedding.
@@ -238,7 +240,7 @@ impl<'a> Image<'a> {
             rms_ffn: matrix(TensorKind::RmsFfn)?.row_f32(0),
             w1: matrix(TensorKind::W1)?,
             w2: matrix(TensorKind::W2)?,
-            w3: matrix(TensorKind::W3)?,
+            w3: matrix(if self.config().arch.has_gate() { TensorKind::W3 } else { TensorKind::W1 })?,
         })
     }
 

@@ -7,7 +7,7 @@ use super::error::{Table, VocabError};
 use super::layout::{self, NONE};
 use super::pretokenize::PreTokenizer;
 use super::tables::{Ids, Merges, Reader, entry, word};
-use super::vocab::{TokenKind, Vocab, VocabModel, is_bpe};
+use super::vocab::{TokenKind, Vocab, VocabModel, is_bpe, start_bits};
 
 /// The header's fields that size the tables.
 struct Header {
@@ -56,6 +56,7 @@ pub(super) const fn open(section: &[u8]) -> Result<Vocab<'_>, VocabError> {
         eos: tri!(special(header.eos, 1, header.tokens)),
         unknown: tri!(special(header.unknown, 2, header.tokens)),
         add_bos: header.flags & layout::FLAG_ADD_BOS != 0,
+        ignore_merges: header.flags & layout::FLAG_IGNORE_MERGES != 0,
         offsets,
         kinds,
         scores,
@@ -101,7 +102,8 @@ const fn header(reader: &mut Reader<'_>) -> Result<Header, VocabError> {
             return Err(VocabError::LeftOut { feature: "vocab-sentencepiece" });
         }
         layout::MODEL_BPE => match PreTokenizer::from_code(pre) {
-            Some(pre) => (VocabModel::Bpe(pre), layout::FLAG_ADD_BOS | layout::FLAG_WIDE),
+            Some(pre) if !pre.is_linked() => return Err(VocabError::LeftOut { feature: pre.feature() }),
+            Some(pre) => (VocabModel::Bpe(pre), layout::FLAG_ADD_BOS | layout::FLAG_WIDE | layout::FLAG_IGNORE_MERGES),
             None => return Err(VocabError::UnknownPreTokenizer { got: pre }),
         },
         layout::MODEL_SENTENCEPIECE if pre == 0 => {
@@ -345,17 +347,18 @@ const fn check_specials(vocab: &mut Vocab<'_>) -> Result<(), VocabError> {
     while let Some(id) = word(vocab.specials, index as usize) {
         tri!(in_range(Table::Specials, index, id, vocab.vocab_size));
         let name = bytes(vocab, id);
-        let ([first, ..], true) = (name, is(vocab, id, false)) else {
+        if !is(vocab, id, false) {
             return Err(VocabError::BadEntry { table: Table::Specials, index, got: id });
-        };
+        }
         if let Some((before_len, before_id)) = before {
             let falls = name.len() < before_len || (name.len() == before_len && id > before_id);
             if !falls {
                 return Err(VocabError::NotSorted { table: Table::Specials, index });
             }
         }
-        if let Some((_, [bits, ..])) = vocab.special_starts.split_at_mut_checked((*first >> 5) as usize) {
-            *bits |= 1 << (*first & 31);
+        let (word, bits) = start_bits(name);
+        if let Some((_, [starts, ..])) = vocab.special_starts.split_at_mut_checked(word) {
+            *starts |= bits;
         }
         vocab.has_user_defined |= matches!(vocab.kind(id), Some(TokenKind::UserDefined));
         (index, before) = (index + 1, Some((name.len(), id)));

@@ -66,7 +66,8 @@ enum Phase {
 ///
 /// Special tokens cut the text into fragments: at each place the longest name wins, from left to right. A fragment is
 /// one word for SentencePiece (with a space before it, if the vocabulary asks for it); for BPE the pre-tokenizer cuts it.
-/// In each word the best pair is merged until there is none; of equals the leftmost. SentencePiece's mark U+2581 has no
+/// In each word the best pair is merged until there is none; of equals the leftmost ([`Vocab::ignores_merges`]: first the
+/// word as a whole is looked up). SentencePiece's mark U+2581 has no
 /// meaning in a text: a space is a space and U+2581 is U+2581, so that decoding gives back what was encoded.
 ///
 /// Sources: Sennrich et al. 2016, arXiv:1508.07909 (BPE); Kudo & Richardson 2018, arXiv:1808.06226 (SentencePiece).
@@ -194,13 +195,12 @@ impl<'a> Encoder<'a> {
         if nothing_to_find {
             self.cursor = self.text.len();
         }
-        while let Some(&byte) = self.text.as_bytes().get(self.cursor) {
-            let looks = if self.vocab.may_begin_special(byte) { self.vocab.specials.len() as u32 + 1 } else { 1 };
+        while let Some(rest @ [_, ..]) = self.text.as_bytes().get(self.cursor..) {
+            let looks = if self.vocab.may_begin_special(rest) { self.vocab.specials.len() as u32 + 1 } else { 1 };
             if *budget == 0 {
                 return;
             }
             *budget = budget.saturating_sub(looks);
-            let rest = self.text.as_bytes().get(self.cursor..).unwrap_or_default();
             self.special = self.vocab.special_at(rest, self.parse_special).filter(|(_, len)| {
                 self.text.is_char_boundary(self.cursor) && self.text.is_char_boundary(self.cursor + len)
             });
@@ -240,8 +240,20 @@ impl<'a> Encoder<'a> {
         match cutter.advance(fragment, budget) {
             None => self.phase = Phase::Cut(cutter),
             Some(end) if end > self.at => {
-                self.word_end = end;
-                self.phase = Phase::Fill;
+                let whole = if self.vocab.ignores_merges() {
+                    *budget = budget.saturating_sub(MERGE_COST);
+                    fragment.as_bytes().get(self.at..end).and_then(|word| self.vocab.token_id(word))
+                } else {
+                    None
+                };
+                if let Some(token) = whole {
+                    self.push(token);
+                    self.at = end;
+                    self.begin_word(budget);
+                } else {
+                    self.word_end = end;
+                    self.phase = Phase::Fill;
+                }
             }
             // Cannot be: a word has at least one character. Going on is better than going round for ever.
             Some(_) => {

@@ -7,8 +7,8 @@
 //! | 0 | u32 | [`MAGIC`] |
 //! | 4 | u16 | [`VERSION`] |
 //! | 6 | u8 | algorithm: [`MODEL_BPE`] or [`MODEL_SENTENCEPIECE`] |
-//! | 7 | u8 | pre-tokenizer of BPE: [`PRE_GPT2`], [`PRE_SMOLLM`] (others will follow); 0 for SentencePiece |
-//! | 8 | u32 | flags: [`FLAG_ADD_BOS`], [`FLAG_SPACE_PREFIX`], [`FLAG_WIDE`]; all others 0 |
+//! | 7 | u8 | pre-tokenizer of BPE, the code of a [`PreTokenizer`](super::PreTokenizer); 0 for SentencePiece |
+//! | 8 | u32 | flags: [`FLAG_ADD_BOS`], [`FLAG_SPACE_PREFIX`], [`FLAG_WIDE`], [`FLAG_IGNORE_MERGES`]; all others 0 |
 //! | 12 | u32 | `V`, number of tokens, at most [`MAX_TOKENS`] |
 //! | 16 | u32 | `M`, number of merges; 0 for SentencePiece |
 //! | 20 | u32 | BOS, [`NONE`] when there is none |
@@ -53,12 +53,26 @@ pub const MODEL_SENTENCEPIECE: u8 = 1;
 pub const PRE_GPT2: u8 = 1;
 /// Pre-tokenizer: every digit apart, then GPT-2's regular expression.
 pub const PRE_SMOLLM: u8 = 2;
+/// Pre-tokenizer of Llama 3.
+pub const PRE_LLAMA3: u8 = 3;
+/// Pre-tokenizer of Qwen 2, 2.5 and 3.
+pub const PRE_QWEN2: u8 = 4;
+/// Pre-tokenizer of Qwen 3.5.
+pub const PRE_QWEN35: u8 = 5;
+/// Pre-tokenizer of Falcon.
+pub const PRE_FALCON: u8 = 6;
+/// Pre-tokenizer of DeepSeek LLM.
+pub const PRE_DEEPSEEK_LLM: u8 = 7;
+/// Pre-tokenizer of DeepSeek Coder.
+pub const PRE_DEEPSEEK_CODER: u8 = 8;
 /// The model expects BOS before every text.
 pub const FLAG_ADD_BOS: u32 = 1;
 /// SentencePiece: a space is put before the text.
 pub const FLAG_SPACE_PREFIX: u32 = 2;
 /// Ids and ranks take four bytes instead of two.
 pub const FLAG_WIDE: u32 = 4;
+/// BPE: a word that is a text token as a whole is that token, whatever the merges would make of it.
+pub const FLAG_IGNORE_MERGES: u32 = 8;
 /// "No such token" in the header and in the byte table.
 pub const NONE: u32 = u32::MAX;
 /// The most tokens a vocabulary may have (the merge engine keeps tags in the bits above).

@@ -27,5 +27,5 @@ pub use decode::Decoder;
 pub use encode::{EncodeOptions, Encoder, Progress, max_tokens, scratch_len};
 pub use error::{DecodeError, EncodeError, Table, VocabError};
 pub use pretokenize::PreTokenizer;
-pub use unicode::{CharClass, char_class};
+pub use unicode::{CharClass, char_class, is_cased, is_mark, is_punctuation};
 pub use vocab::{TokenKind, Vocab, VocabModel};

@@ -1,6 +1,6 @@
-//! The three Unicode properties that pre-tokenizers ask for: letter, number, white space.
+//! The Unicode properties that pre-tokenizers ask for: letter, number and white space; some, mark and punctuation too.
 
-use super::unicode_tables::RUNS;
+use super::unicode_tables::{CASED, MARKS, PUNCTUATION, RUNS};
 
 /// What a character is to a pre-tokenizer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,4 +37,24 @@ pub fn char_class(c: char) -> CharClass {
             }
         }
     }
+}
+
+/// Whether a character is a mark, general category M.
+pub fn is_mark(c: char) -> bool {
+    is_in(&MARKS, c)
+}
+
+/// Whether a character is punctuation, general category P.
+pub fn is_punctuation(c: char) -> bool {
+    is_in(&PUNCTUATION, c)
+}
+
+/// Whether a character is one of the cased letters that deepseek-llm's expression lists.
+pub fn is_cased(c: char) -> bool {
+    is_in(&CASED, c)
+}
+
+/// `edges` are where runs begin and end, in turn.
+fn is_in(edges: &[u32], c: char) -> bool {
+    edges.partition_point(|edge| *edge <= u32::from(c)) % 2 == 1
 }

@@ -83,6 +83,7 @@ pub struct Vocab<'a> {
     pub(super) eos: Option<u32>,
     pub(super) unknown: Option<u32>,
     pub(super) add_bos: bool,
+    pub(super) ignore_merges: bool,
     pub(super) offsets: &'a [[u8; 4]],
     pub(super) kinds: &'a [[u8; 1]],
     pub(super) scores: &'a [[u8; 4]],
@@ -93,7 +94,7 @@ pub struct Vocab<'a> {
     pub(super) specials: &'a [[u8; 4]],
     pub(super) stops: &'a [[u8; 4]],
     pub(super) blob: &'a [u8],
-    /// Which bytes a special token may begin with, one bit each.
+    /// Which two bytes a special token may begin with: a bit for each [`start_bits`].
     pub(super) special_starts: [u32; 8],
     pub(super) has_user_defined: bool,
     pub(super) max_token_bytes: usize,
@@ -158,6 +159,11 @@ impl<'a> Vocab<'a> {
     /// Whether the model expects BOS before every text.
     pub fn add_bos(&self) -> bool {
         self.add_bos
+    }
+
+    /// Byte-level BPE: whether a word that is a text token as a whole is that token, whatever the merges would make of it.
+    pub fn ignores_merges(&self) -> bool {
+        self.is_bpe() && self.ignore_merges
     }
 
     /// All tokens that end generation, in the packer's order.
@@ -233,14 +239,16 @@ impl<'a> Vocab<'a> {
         self.specials.iter().map(|b| u32::from_le_bytes(*b))
     }
 
-    /// Whether the name of some special token begins with this byte.
-    pub(super) fn may_begin_special(&self, byte: u8) -> bool {
-        self.special_starts.get(usize::from(byte >> 5)).is_some_and(|bits| bits >> (byte & 31) & 1 == 1)
+    /// Whether the name of some special token may begin here: mostly false where none does. Vocabularies with thousands of them
+    /// have some that begin with a space.
+    pub(super) fn may_begin_special(&self, text: &[u8]) -> bool {
+        let (word, bits) = start_bits(text);
+        self.special_starts.get(word).is_some_and(|starts| starts & bits != 0)
     }
 
     /// The special token at the beginning of `text`, the longest if there are several, and its length in bytes.
     pub(super) fn special_at(&self, text: &[u8], control_too: bool) -> Option<(u32, usize)> {
-        if !self.may_begin_special(*text.first()?) {
+        if !self.may_begin_special(text) {
             return None;
         }
         self.specials().find_map(|id| {
@@ -269,6 +277,16 @@ impl<'a> Vocab<'a> {
         let merge = self.merges.get(index)?;
         (index < to && merge.right == right).then_some((merge.rank, merge.merged))
     }
+}
+
+/// Five bits of the first byte choose eight bits of a word; three of the second one of these, and a name of one byte has all.
+pub(super) const fn start_bits(name: &[u8]) -> (usize, u32) {
+    let (first, bits) = match name {
+        [] => return (usize::MAX, 0),
+        [first] => (*first, 0xff),
+        [first, second, ..] => (*first, 1 << ((*second ^ (*second >> 3)) & 7)),
+    };
+    ((first >> 2 & 7) as usize, bits << ((first & 3) << 3))
 }
 
 /// Bytes to look up, perhaps with the space that SentencePiece puts before a text.

@@ -133,12 +133,19 @@ fn measure(
     })
 }
 
-/// Bytes a decode step reads: every matrix once, one row of the embedding, and the cache at `position`.
+/// Bytes a decode step reads: every matrix once, one row of the embeddings, and of the cache at `position` what each layer looks
+/// at.
 fn bytes_per_token(image: &Image<'_>, options: &PlanOptions, position: usize) -> usize {
     use pipsqueak::tensor::TensorKind;
-    let tied = image.config().tied_head;
-    let weights: u64 =
-        image.entries().filter(|entry| entry.kind != TensorKind::TokenEmbedding || tied).map(|entry| entry.len).sum();
-    let cache = Plan::new(image.config(), PlanOptions { context: position.max(1), ..*options }).kv_bytes();
-    weights as usize + cache
+    let config = image.config();
+    let by_row = |kind| match kind {
+        TensorKind::TokenEmbedding => !config.tied_head,
+        kind => kind == TensorKind::PositionEmbedding,
+    };
+    let weights: u64 = image.entries().filter(|entry| !by_row(entry.kind)).map(|entry| entry.len).sum();
+    let cache = |positions: usize| {
+        Plan::new(config, PlanOptions { context: positions.max(1), ..*options }).kv_bytes() / config.n_layers as usize
+    };
+    let seen = |layer| config.window(layer).map_or(position, |window| position.min(window));
+    weights as usize + (0..config.n_layers).map(|layer| cache(seen(layer))).sum::<usize>()
 }

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, fmt::Write};
 
 use pipsqueak::{
     Image, KvType, Plan, PlanOptions,
+    config::Arch,
     image::Text,
     kernels::{Format, Panel},
     tensor::TensorKind,
@@ -71,9 +72,24 @@ fn describe(image: &Image<'_>, context: usize) -> String {
     );
     let _ = writeln!(
         out,
-        "shape     dim {}, {} layers, {} heads of {} ({} for keys and values), hidden {}, vocabulary {}, context {}",
-        c.dim, c.n_layers, c.n_heads, c.head_dim, c.n_kv_heads, c.hidden_dim, c.vocab_size, c.seq_len
+        "shape     {}, dim {}, {} layers, {} heads of {} ({} for keys and values), hidden {}, vocabulary {}, context {}",
+        c.arch.name(),
+        c.dim,
+        c.n_layers,
+        c.n_heads,
+        c.head_dim,
+        c.n_kv_heads,
+        c.hidden_dim,
+        c.vocab_size,
+        c.seq_len
     );
+    if let Arch::Gemma3 { window, global_every } = c.arch
+        && window > 0
+    {
+        let layers =
+            if global_every > 0 { format!("all layers but one in {global_every}") } else { "all layers".into() };
+        let _ = writeln!(out, "window    {window} positions in {layers}");
+    }
     let _ = writeln!(
         out,
         "size      {} parameters, {} bytes, {} multiply-adds a token",
@@ -125,7 +141,7 @@ fn print_json(image: &Image<'_>, context: usize) -> Result<(), Failure> {
     let value = json!({
         "name": image.text(Text::Name), "licence": image.text(Text::Licence), "origin": image.text(Text::Origin),
         "config": {
-            "dim": c.dim, "hidden_dim": c.hidden_dim, "n_layers": c.n_layers, "n_heads": c.n_heads,
+            "architecture": c.arch.name(), "dim": c.dim, "hidden_dim": c.hidden_dim, "n_layers": c.n_layers, "n_heads": c.n_heads,
             "n_kv_heads": c.n_kv_heads, "head_dim": c.head_dim, "vocab_size": c.vocab_size, "seq_len": c.seq_len,
             "tied_head": c.tied_head,
         },

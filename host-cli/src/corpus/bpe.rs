@@ -113,6 +113,7 @@ pub fn train_bpe<D: AsRef<str>>(
         unknown: None,
         stops: vec![0],
         add_bos: true,
+        ignore_merges: false,
     })
 }
 

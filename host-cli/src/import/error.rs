@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::gguf::PRE_TOKENIZERS;
+
 /// Why a file could not be imported. `Display` is one line: what, where, the numbers, and what would work.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ImportError {
@@ -276,8 +278,8 @@ impl fmt::Display for ImportError {
             Self::BadValue { what, found, want } => write!(f, "{what} is {found}; it must be {want}"),
             Self::Architecture { found } => write!(
                 f,
-                "architecture {found:?} is not supported; llama is (Llama 2 and 3, SmolLM2, TinyLlama, Mistral; in Hugging \
-                 Face's words LlamaForCausalLM and MistralForCausalLM)"
+                "architecture {found:?} is not supported; llama (Llama 2 and 3, SmolLM2, TinyLlama, Mistral), qwen2, qwen3, \
+                 gemma3 and gpt2 are; in Hugging Face's words LlamaForCausalLM and MistralForCausalLM"
             ),
             Self::Unsupported { what, hint } => write!(f, "{what} not supported; {hint}"),
             Self::TensorType { tensor, found } => write!(
@@ -287,7 +289,7 @@ impl fmt::Display for ImportError {
             Self::UnexpectedTensor { tensor } => {
                 write!(
                     f,
-                    "tensor {tensor:?} is not part of a plain llama model, and leaving it out would change results"
+                    "tensor {tensor:?} is not part of a plain model of this architecture, and leaving it out would change results"
                 )
             }
             Self::MissingTensor { tensor } => write!(f, "tensor {tensor:?} is missing"),
@@ -327,7 +329,7 @@ impl fmt::Display for ImportError {
             }
             Self::Tokenizer { found } => write!(
                 f,
-                "tokenizer {found} is not supported; gpt2 (pre-tokenizer gpt-2, smollm or starcoder) and llama (SentencePiece) are"
+                "tokenizer {found} is not supported; gpt2 (pre-tokenizers {PRE_TOKENIZERS}) and llama (SentencePiece) are"
             ),
             Self::VocabSize { tokens, rows } => {
                 write!(f, "the vocabulary has {tokens} tokens, the embedding {rows} rows; they must be equal")

@@ -11,7 +11,7 @@
 //! The file must be exactly as long as its header asks. Source: llama2.c's `export.py`, `run.c` and `runq.c`.
 
 use pipsqueak::{
-    config::{Activation, Config, RopePairs},
+    config::{Activation, Arch, Config, RopePairs},
     tensor::TensorKind,
 };
 
@@ -161,6 +161,7 @@ fn config(header: [i32; 7], tied_head: bool) -> Result<Config, ImportError> {
         rope_pairs: RopePairs::Interleaved,
         activation: Activation::Silu,
         tied_head,
+        arch: Arch::Llama,
     };
     shape::check(&config)?;
     Ok(config)
@@ -235,6 +236,7 @@ impl<'a> TensorReader<'a> {
         Source {
             config: self.config,
             rope_base: 10000.0,
+            rope_base_local: 10000.0,
             rope_scaling: RopeScaling::None,
             rope_factors: Vec::new(),
             tensors: self.tensors,
@@ -289,6 +291,7 @@ pub fn tokenizer(bytes: &[u8], vocab_size: u32) -> Result<VocabSource, ImportErr
         unknown: known(UNKNOWN),
         stops: [BOS, EOS].into_iter().filter_map(known).collect(),
         add_bos: true,
+        ignore_merges: false,
     })
 }
 

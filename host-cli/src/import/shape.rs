@@ -1,6 +1,6 @@
 //! What a shape must satisfy before anything is computed from it.
 
-use pipsqueak::config::Config;
+use pipsqueak::config::{Config, RopePairs};
 
 use super::ImportError;
 
@@ -35,12 +35,13 @@ pub(super) fn check(config: &Config) -> Result<(), ImportError> {
     if !config.head_dim.is_multiple_of(2) {
         return Err(bad("the size of a head", config.head_dim, "even".into()));
     }
-    if config.rope_dim == 0 || !config.rope_dim.is_multiple_of(2) || config.rope_dim > config.head_dim {
+    let rotates = config.rope_pairs != RopePairs::None;
+    if rotates && (config.rope_dim == 0 || !config.rope_dim.is_multiple_of(2) || config.rope_dim > config.head_dim) {
         let want = format!("even and from 2 to the head size, {}", config.head_dim);
         return Err(bad("the number of rotated dimensions", config.rope_dim, want));
     }
     if !(config.norm_eps > 0.0 && config.norm_eps < 1.0) {
-        return Err(bad("RMSNorm's epsilon", config.norm_eps, "above 0 and below 1".into()));
+        return Err(bad("the norms' epsilon", config.norm_eps, "above 0 and below 1".into()));
     }
     Ok(())
 }

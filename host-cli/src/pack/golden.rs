@@ -1,6 +1,6 @@
 //! The golden vector: what a model computes for a fixed prompt, layer by layer, as checksums.
 
-use pipsqueak::{Config, Image, KvType, PlanOptions, SessionError, Want, crc::Crc32, kernels::Kernels, stage::Stage};
+use pipsqueak::{Config, Image, KvType, PlanOptions, SessionError, Want, crc::Crc32, kernels::Kernels};
 
 use crate::pool::with_session;
 
@@ -42,7 +42,7 @@ pub fn sums(
         session.feed(prompt, Want::Last)?;
         let mut sums = Vec::new();
         while let Some(done) = session.step_stage()? {
-            if done.stage == Stage::Down {
+            if done.stage == image.config().last_stage() {
                 sums.push(Crc32::new().update_f32(session.residual()).finish());
             }
         }

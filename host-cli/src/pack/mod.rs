@@ -35,7 +35,7 @@ use pipsqueak::{
 };
 pub use recipe::{Recipe, Step, panels};
 
-use crate::{import::ImportError, vocab::VocabBuildError};
+use crate::{import::ImportError, pages::Lines, vocab::VocabBuildError};
 use loss::Loss;
 
 /// Why a model could not be packed.
@@ -58,6 +58,11 @@ pub enum PackError {
     },
     /// The image does not fit the address space.
     TooLarge,
+    /// The system has no memory for the image.
+    OutOfMemory {
+        /// Bytes of it.
+        bytes: usize,
+    },
     /// A value became infinite or NaN on the way to its new format.
     Overflow {
         /// Which tensor.
@@ -86,6 +91,7 @@ impl fmt::Display for PackError {
                 write!(f, "{part}, row {row}: a value is NaN or infinite: the image is damaged")
             }
             Self::TooLarge => f.write_str("the packed model does not fit the address space"),
+            Self::OutOfMemory { bytes } => write!(f, "{bytes} bytes for the packed model are not to be had"),
             Self::Overflow { kind, layer, row, format } => write!(
                 f,
                 "{}, row {row}: a value does not fit {}; choose a wider --quant",
@@ -113,7 +119,7 @@ pub enum Quant {
 pub struct PackOptions<'a> {
     /// Format of the layers' matrices.
     pub quant: Quant,
-    /// Format of the token embedding and the output head.
+    /// Format of the embeddings and the output head.
     pub head: Quant,
     /// The panel for a format.
     pub panel: &'a (dyn Fn(Format) -> Panel + Sync),
@@ -147,7 +153,7 @@ impl<'a> PackOptions<'a> {
 
 /// A packed image in memory, aligned as an image must be.
 pub struct Packed {
-    lines: Vec<Line>,
+    lines: Lines,
     len: usize,
     converted: Vec<Converted>,
 }
@@ -213,7 +219,8 @@ pub fn pack(parts: &ModelParts<'_>, options: &PackOptions<'_>) -> Result<Packed,
         places.push(Place { entry, start, len });
     }
     let len = place(0).ok_or(PackError::TooLarge)?;
-    let mut packed = Packed { lines: vec![Line::ZERO; Line::count(len)], len, converted: Vec::new() };
+    let lines = Lines::zeroed(Line::count(len)).map_err(|_| PackError::OutOfMemory { bytes: len })?;
+    let mut packed = Packed { lines, len, converted: Vec::new() };
     let bytes = bytes_of_mut(&mut packed.lines);
     packed.converted = fill_tensors(parts, options, &mut places, bytes)?;
     let bytes = bytes_of_mut(&mut packed.lines);
@@ -259,7 +266,8 @@ fn target(tensor: &PartTensor<'_>, options: &PackOptions<'_>) -> (Format, Panel)
     if tensor.kind.is_vector() {
         return (Format::F32, Panel::R1);
     }
-    let head = matches!(tensor.kind, TensorKind::TokenEmbedding | TensorKind::OutputHead);
+    let head =
+        matches!(tensor.kind, TensorKind::TokenEmbedding | TensorKind::OutputHead | TensorKind::PositionEmbedding);
     let format = match if head { options.head } else { options.quant } {
         Quant::Keep => tensor.data.format(),
         Quant::To(format) => format,
@@ -321,7 +329,8 @@ fn fill_tensors(
 
 /// Multiply-adds of one token's products, attention apart.
 pub fn macs_per_token(config: &Config) -> u64 {
-    let products = config.tensors().filter(|(kind, _)| !kind.is_vector() && *kind != TensorKind::TokenEmbedding);
+    let by_row = |kind| matches!(kind, TensorKind::TokenEmbedding | TensorKind::PositionEmbedding);
+    let products = config.tensors().filter(|(kind, _)| !kind.is_vector() && !by_row(*kind));
     let layers: u64 = products.map(|(kind, _)| config.shape(kind)).map(|(rows, cols)| rows as u64 * cols as u64).sum();
     let tied = if config.tied_head { config.vocab_size as u64 * config.dim as u64 } else { 0 };
     layers + tied

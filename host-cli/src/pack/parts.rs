@@ -87,7 +87,7 @@ pub struct PartTensor<'a> {
 pub struct ModelParts<'a> {
     /// The shape.
     pub config: Config,
-    /// RoPE's turns times 2^32, `[rope_dim / 2]`.
+    /// RoPE's turns times 2^32, `[rope_tables][rope_dim / 2]`.
     pub rope: Vec<u32>,
     /// The vocabulary's section; empty for none.
     pub vocab: Vec<u8>,
@@ -183,7 +183,7 @@ pub(crate) fn put_text(out: &mut Vec<u8>, tag: Text, content: &str) {
 /// Sources: Su et al. 2021, arXiv:2104.09864; Llama 3.1's scaling as in its published reference code's formula.
 fn rope_turns(source: &Source<'_>) -> Vec<u32> {
     let dim = source.config.rope_dim;
-    (0..dim / 2)
+    let mut tables: Vec<u32> = (0..dim / 2)
         .map(|i| {
             let frequency = source.rope_base.powf(-2.0 * i as f64 / dim as f64);
             let frequency = match source.rope_scaling {
@@ -199,7 +199,11 @@ fn rope_turns(source: &Source<'_>) -> Vec<u32> {
             };
             turns(frequency)
         })
-        .collect()
+        .collect();
+    if source.config.rope_tables() > 1 {
+        tables.extend(plain_rope_turns(source.rope_base_local, dim));
+    }
+    tables
 }
 
 /// RoPE's turns a position times 2^32, nothing scaled, for heads whose first `dim` elements turn: `[dim / 2]`.

@@ -218,7 +218,7 @@ fn difference(before: &str, now: &str) -> String {
 mod tests {
     use pipsqueak::{
         Config,
-        config::{Activation, RopePairs},
+        config::{Activation, Arch, RopePairs},
         kernels::Format,
     };
 
@@ -241,6 +241,7 @@ mod tests {
             rope_pairs: RopePairs::Interleaved,
             activation: Activation::Silu,
             tied_head: true,
+            arch: Arch::Llama,
         };
         Weights::random(config, seed)
     }

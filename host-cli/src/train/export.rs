@@ -146,7 +146,7 @@ pub fn export(
 mod tests {
     use pipsqueak::{
         Image,
-        config::{Activation, RopePairs},
+        config::{Activation, Arch, RopePairs},
     };
 
     use super::*;
@@ -173,6 +173,7 @@ mod tests {
             rope_pairs: RopePairs::Interleaved,
             activation: Activation::Silu,
             tied_head: true,
+            arch: Arch::Llama,
         };
         let labels = Labels { vocab, turns: plain_rope_turns(10_000.0, 12), ..Labels::default() };
         for format in [Format::Q8, Format::Q4, Format::Q4M, Format::F32] {

@@ -192,6 +192,7 @@ mod tests {
             rope_pairs: pipsqueak::config::RopePairs::Interleaved,
             activation: pipsqueak::config::Activation::Silu,
             tied_head: true,
+            arch: pipsqueak::config::Arch::Llama,
         };
         let mut weights = Weights::random(config, 3);
         let of = |weights: &Weights, kind| weights.groups.iter().position(|group| group.kinds == [kind]).unwrap();

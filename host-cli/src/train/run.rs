@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use pipsqueak::{
     Config, Vocab,
-    config::{Activation, RopePairs},
+    config::{Activation, Arch, RopePairs},
     kernels::{Format, Panel, select},
 };
 
@@ -64,6 +64,7 @@ fn config(settings: &Settings, vocab_size: u32) -> Result<Config, Failure> {
         rope_pairs: RopePairs::Interleaved,
         activation: Activation::Silu,
         tied_head: true,
+        arch: Arch::Llama,
     };
     config.check().map_err(Failure::usage)?;
     Ok(config)

@@ -5,7 +5,7 @@ use std::fmt;
 
 use pipsqueak::tokenizer::{Vocab, VocabError, layout};
 
-use super::{PreTokenizer, Token, TokenKind, VocabModel, VocabSource};
+use super::{Token, TokenKind, VocabModel, VocabSource};
 
 /// Why a vocabulary cannot become an image's section.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub enum VocabBuildError {
         /// Left, right, merged.
         ids: [u32; 3],
     },
-    /// Merges in a SentencePiece vocabulary, which has scores instead.
+    /// Merges in a SentencePiece vocabulary, or the rule to ignore them: it has scores instead.
     MergesUnexpected {
         /// How many.
         got: usize,
@@ -193,7 +193,7 @@ fn check(source: &VocabSource) -> Result<(), VocabBuildError> {
             return Err(VocabBuildError::ScoreNotANumber { id });
         }
     }
-    if !source.merges.is_empty() && !matches!(source.model, VocabModel::Bpe(_)) {
+    if (source.ignore_merges || !source.merges.is_empty()) && !matches!(source.model, VocabModel::Bpe(_)) {
         return Err(VocabBuildError::MergesUnexpected { got: source.merges.len() });
     }
     for (rank, &ids) in source.merges.iter().enumerate() {
@@ -238,8 +238,7 @@ impl Writer {
         blob_len: u32,
     ) -> Result<(), VocabBuildError> {
         let (model, pre, prefix) = match source.model {
-            VocabModel::Bpe(PreTokenizer::Gpt2) => (layout::MODEL_BPE, layout::PRE_GPT2, false),
-            VocabModel::Bpe(PreTokenizer::Smollm) => (layout::MODEL_BPE, layout::PRE_SMOLLM, false),
+            VocabModel::Bpe(pre) => (layout::MODEL_BPE, pre.code(), false),
             VocabModel::SentencePiece { add_space_prefix } => (layout::MODEL_SENTENCEPIECE, 0, add_space_prefix),
         };
         let flag = |on, bit| if on { bit } else { 0 };
@@ -249,7 +248,8 @@ impl Writer {
         self.u32(
             flag(source.add_bos, layout::FLAG_ADD_BOS)
                 | flag(prefix, layout::FLAG_SPACE_PREFIX)
-                | flag(self.wide, layout::FLAG_WIDE),
+                | flag(self.wide, layout::FLAG_WIDE)
+                | flag(source.ignore_merges, layout::FLAG_IGNORE_MERGES),
         );
         self.u32(count("tokens", source.tokens.len())?);
         self.u32(count("merges", merges.len())?);
@@ -282,6 +282,8 @@ impl Writer {
 
 #[cfg(test)]
 mod tests {
+    use pipsqueak::tokenizer::PreTokenizer;
+
     use super::*;
 
     fn token(bytes: &[u8], kind: TokenKind) -> Token {
@@ -306,6 +308,7 @@ mod tests {
             unknown: None,
             stops: vec![3],
             add_bos: true,
+            ignore_merges: false,
         }
     }
 

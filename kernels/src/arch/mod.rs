@@ -4,5 +4,7 @@
 pub mod aarch64;
 #[cfg(all(target_arch = "arm", any(feature = "dsp", feature = "helium")))]
 pub mod cortex_m;
+#[cfg(target_arch = "wasm32")]
+pub mod wasm32;
 #[cfg(target_arch = "x86_64")]
 pub mod x86_64;

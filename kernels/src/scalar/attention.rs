@@ -67,7 +67,8 @@ pub const CHUNK: usize = 64;
 ///
 /// `keys` and `values` have at least `queries.last_len()` positions; `scores`: room for
 /// `kernels.att_lanes(head_dim) * queries.last_len()`; `out`: `[tokens][heads * head_dim]`. The largest score is taken over
-/// all positions of a query, values are summed in chunks of [`CHUNK`] positions, and the sum is divided by the sum of weights.
+/// all positions that a query looks at, values are summed in chunks of [`CHUNK`] positions, and the sum is divided by the sum
+/// of weights. Where a window begins inside a chunk, the positions before it weigh 0: see [`from_start`].
 pub fn attend<K: Kernels + ?Sized>(
     kernels: &K,
     queries: &Queries<'_>,
@@ -80,16 +81,19 @@ pub fn attend<K: Kernels + ?Sized>(
     for t in 0..queries.tokens {
         for h in 0..queries.heads {
             let query = queries.query(t, h);
-            let scores = part_mut(scores, 0, queries.first_len + t);
+            let (start, len) = (queries.start(t), queries.first_len + t);
+            let first = start / CHUNK;
+            let scores = part_mut(scores, first * CHUNK, len - first * CHUNK);
             let out = out.part(t, h * head_dim, head_dim);
             let (mut max, mut sum) = (f32::NEG_INFINITY, 0.0);
-            for (chunk, scores) in scores.chunks_mut(CHUNK).enumerate() {
-                let keys = keys.part(head_dim, chunk * CHUNK, scores.len());
+            for (chunk, scores) in (first..).zip(scores.chunks_mut(CHUNK)) {
+                let (from, scores) = from_start(chunk * CHUNK, start, scores);
+                let keys = keys.part(head_dim, from, scores.len());
                 let found = kernels.att_scores(&query, &keys, queries.att_scale, scores);
                 max = if found > max { found } else { max };
             }
             out.fill(0.0);
-            for (chunk, scores) in scores.chunks_mut(CHUNK).enumerate() {
+            for (chunk, scores) in (first..).zip(scores.chunks_mut(CHUNK)) {
                 let values = values.part(head_dim, chunk * CHUNK, scores.len());
                 sum += kernels.att_values(scores, max, &values, out);
             }
@@ -98,6 +102,16 @@ pub fn attend<K: Kernels + ?Sized>(
             }
         }
     }
+}
+
+/// The scores of a chunk that a query looks at, and the position of the first of them: the chunk begins at position `from`, the
+/// query looks at positions from `start` on. The scores before are set so that they weigh 0, and a chunk is summed in the same
+/// order with a window as without.
+#[inline(always)]
+pub fn from_start(from: usize, start: usize, scores: &mut [f32]) -> (usize, &mut [f32]) {
+    let (before, scores) = scores.split_at_mut_checked(start.saturating_sub(from)).unwrap_or_default();
+    before.fill(f32::NEG_INFINITY);
+    (from + before.len(), scores)
 }
 
 /// Adds to `acc` the values weighted with `weights`, each element in position order from +0.0.

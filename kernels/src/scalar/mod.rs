@@ -6,21 +6,21 @@ mod matmul;
 mod peak;
 mod vector;
 
-#[cfg(any(feature = "dsp", feature = "helium"))]
+#[cfg(any(feature = "dsp", feature = "helium", target_arch = "wasm32"))]
 #[allow(unused_imports)]
 pub(crate) use attention::weigh;
-pub use attention::{CHUNK, att_scores, att_values, attend};
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
+pub use attention::{CHUNK, att_scores, att_values, attend, from_start};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm", target_arch = "wasm32"))]
 #[allow(unused_imports)]
 pub(crate) use cache::round_clamp;
 pub use cache::{store_f16, store_i8};
 pub use matmul::matmul;
 pub use peak::{peak, read};
 pub(crate) use vector::round;
-#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm"))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "arm", target_arch = "wasm32"))]
 #[allow(unused_imports)]
 pub(crate) use vector::{GELU_INNER, GELU_OUTER, INFINITE, SMALLEST, activate, rms_factor, turn};
-pub use vector::{all_finite, gate, layernorm, quantise, rmsnorm, rotate, softmax};
+pub use vector::{add, all_finite, gate, layernorm, quantise, rmsnorm, rotate, scale, softmax};
 
 use crate::{Format, Kernels, Panel};
 

@@ -169,6 +169,20 @@ pub(crate) fn activate(function: Gate, x: f32) -> f32 {
     }
 }
 
+/// `x[i] = x[i] + y[i]` for as many elements as both have: biases, and what joins the residual stream.
+pub fn add(x: &mut [f32], y: &[f32]) {
+    for (x, y) in x.iter_mut().zip(y) {
+        *x += y;
+    }
+}
+
+/// `x[i] = x[i] * factor`.
+pub fn scale(x: &mut [f32], factor: f32) {
+    for x in x {
+        *x *= factor;
+    }
+}
+
 /// -2 sqrt(2/pi)
 pub(crate) const GELU_OUTER: f32 = -1.595_769;
 pub(crate) const GELU_INNER: f32 = 0.044_715;

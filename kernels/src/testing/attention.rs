@@ -346,6 +346,7 @@ fn attend_case(
         stride,
         tokens,
         first_len,
+        window: rng.pick(&[usize::MAX, usize::MAX, 1, 5, 40, 63, 64, 65, 100]),
         att_scale,
     };
     for (kernels, out) in [(&scalar::Scalar as &dyn Kernels, &mut *expected), (kernels, &mut *got)] {

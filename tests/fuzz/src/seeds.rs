@@ -6,13 +6,18 @@ use pipsqueak::{
     config::Config,
     kernels::{Format, Panel},
 };
-use pipsqueak_cli::{digits, import::huggingface::names, source::Encoding, vocab};
+use pipsqueak_cli::{
+    digits,
+    import::huggingface::names,
+    source::Encoding,
+    vocab::{self, PreTokenizer, VocabModel, VocabSource},
+};
 use pipsqueak_tests::{
     engine::TinyFile,
     huggingface_writer::{safetensors_file, tokenizer_json},
     llama2c_writer::tokenizer_bin,
     small_vocab,
-    tiny_model::{TinyModel, tiny_config},
+    tiny_model::{self, TinyModel, tiny_config},
 };
 
 fn main() -> std::io::Result<()> {
@@ -37,6 +42,11 @@ fn main() -> std::io::Result<()> {
     for format in Format::ALL {
         let panel = if format.is_quantised() { Panel::R4 } else { Panel::R1 };
         write("image", format.name(), TinyFile::new(model.clone()).pack(format, panel).bytes())?;
+    }
+    for (name, config) in tiny_model::architectures(config, 3) {
+        let model = TinyModel::random(config, 4);
+        write("gguf", name, &model.gguf(Encoding::F32).bytes())?;
+        write("image", name, TinyFile::new(model).pack(Format::Q8, Panel::R4).bytes())?;
     }
     let mut spoken = TinyFile::new(TinyModel::random(Config { vocab_size: 300, ..config }, 3));
     spoken.vocab = Some(small_vocab::bpe());
@@ -82,7 +92,7 @@ fn main() -> std::io::Result<()> {
     }
     write("classifier", "plain", digits::PLAIN)?;
     write("classifier", "hidden", digits::HIDDEN)?;
-    let text = "the cat sat on 12 mats: é 🙂 <s>".as_bytes();
+    let text = "the cat'S sat on 1234 mats:\r\n  é\u{301} 漢字。\u{3000}🙂 <s>".as_bytes();
     let tokens: Vec<(f32, &[u8])> =
         ["<unk>", "<s>", "</s>", "a", "b", " ", "ab", " ab"].iter().map(|text| (-1.0, text.as_bytes())).collect();
     for (name, file, count) in [
@@ -91,6 +101,11 @@ fn main() -> std::io::Result<()> {
         ("llama2c", tokenizer_bin(&tokens), tokens.len() as u8),
     ] {
         write("tokenizer", name, &[&[text.len() as u8, count], &file[..], text].concat())?;
+    }
+    for pre in PreTokenizer::ALL {
+        let source = VocabSource { model: VocabModel::Bpe(pre), ignore_merges: true, ..small_vocab::bpe() };
+        let file = vocab::build(&source).expect("a section");
+        write("tokenizer", &format!("bpe-{pre:?}"), &[&[text.len() as u8, 0], &file[..], text].concat())?;
     }
     Ok(())
 }

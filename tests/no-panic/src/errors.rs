@@ -52,6 +52,7 @@ pub fn run(text: &mut [u8], words: &[u32], choices: &mut Choices) {
         5 => SessionError::NotFinite { stage: pipsqueak::stage::Stage::Gate, layer: id },
         6 => SessionError::NoLogits,
         7 => SessionError::ImageChanged,
+        8 => SessionError::Positions { context: next(), seq_len: id },
         _ => SessionError::Busy,
     };
     let _ = write!(out, "{session}");

@@ -52,7 +52,12 @@ fn look(image: &Image<'_>, choices: &mut Choices) {
         black_box((image.tensor_bytes(&entry), entry.to_bytes(), Entry::key(entry.kind, entry.layer)));
     }
     let layer = choices.next() as u32;
-    black_box((image.matrix(kind(choices), layer), image.vector(kind(choices)), image.head(), image.layer(layer)));
+    black_box((
+        image.matrix(kind(choices), layer),
+        image.vector(kind(choices), layer),
+        image.head(),
+        image.layer(layer),
+    ));
     let config = image.config();
     black_box((config.parameters(), config.check().is_ok(), config.shape(kind(choices)), config.q_dim()));
     black_box((image.len(), image.is_empty(), image.rope(), image.vocab_bytes()));

@@ -4,7 +4,10 @@ use core::hint::black_box;
 
 use pipsqueak::{
     Vocab,
-    tokenizer::{Decoder, EncodeOptions, Encoder, PreTokenizer, Progress, char_class, max_tokens, scratch_len},
+    tokenizer::{
+        Decoder, EncodeOptions, Encoder, PreTokenizer, Progress, char_class, is_cased, is_mark, is_punctuation,
+        max_tokens, scratch_len,
+    },
 };
 
 use crate::Choices;
@@ -62,5 +65,7 @@ fn look(vocab: &Vocab<'_>, bytes: &[u8], choices: &mut Choices) {
     for id in vocab.specials().chain(vocab.stops()) {
         black_box(id);
     }
-    black_box((char::from_u32(id).map(char_class), PreTokenizer::from_code(id as u8)));
+    black_box(char::from_u32(id).map(|c| (char_class(c), is_cased(c), is_mark(c), is_punctuation(c))));
+    black_box(PreTokenizer::from_code(id as u8).map(|pre| (pre.code(), pre.feature(), pre.is_linked())));
+    black_box(vocab.ignores_merges());
 }

@@ -1,10 +1,12 @@
 //! The program from outside: what it prints, how it ends, what it leaves behind.
 
+mod architectures;
 mod cache;
 mod corpus;
 mod digits;
 mod folders;
 mod program;
+mod tokenize;
 mod toy;
 
 use std::{
@@ -205,6 +207,13 @@ fn pack_inspect_logits_and_selftest_agree() {
                 assert!(logits(&image, more) == first, "{quant} {target} {more:?}");
             }
         }
+    }
+    // The kernel sets for 64-bit Arm share their panels.
+    let neon = fs::read(stories.folder.name("q4-neon.pips")).unwrap();
+    for target in ["dotprod", "i8mm"] {
+        let image = stories.folder.name(&format!("{target}.pips"));
+        assert_eq!(stories.run("pack", &["-o", &image, "--quant", "q4", "--for", target]).status, 0);
+        assert!(fs::read(&image).unwrap() == neon, "{target}");
     }
     let text = stories.run("inspect", &[]).text();
     assert!(text.contains("5 layers") && text.contains("microbit"), "{text}");

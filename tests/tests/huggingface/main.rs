@@ -118,6 +118,7 @@ fn as_stored<'a>(model: &TinyModel, data: &'a [Vec<u8>]) -> Source<'a> {
     Source {
         config: Config { rope_pairs: RopePairs::HalfSplit, ..model.config },
         rope_base: 10000.0,
+        rope_base_local: 10000.0,
         rope_scaling: RopeScaling::None,
         rope_factors: Vec::new(),
         tensors: tensors.collect(),

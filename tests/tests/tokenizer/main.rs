@@ -2,6 +2,7 @@
 
 mod models;
 mod naive;
+mod words;
 
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
@@ -57,12 +58,21 @@ fn decode(vocab: Vocab<'_>, ids: &[u32], special: bool) -> Vec<u8> {
 
 /// Every made vocabulary.
 fn small() -> Vec<VocabSource> {
-    vec![
-        models::small_bpe(PreTokenizer::Gpt2, 0, true),
-        models::small_bpe(PreTokenizer::Smollm, 0, true),
-        models::small_sentencepiece(true, true),
-        models::small_sentencepiece(false, true),
-    ]
+    let mut small = PreTokenizer::ALL.map(|pre| models::small_bpe(pre, 0, true)).to_vec();
+    // Words that merges do not reach, as Llama 3 has.
+    let mut whole = models::small_bpe(PreTokenizer::Llama3, 0, true);
+    let words = [" Once", " 漢字", " other", "12", "\n\n\n"]
+        .map(|word| models::token(word.as_bytes(), 0.0, vocab::TokenKind::Normal));
+    whole.tokens.extend(words);
+    whole.ignore_merges = true;
+    small.push(whole);
+    // Runs of spaces and lines as names, without a space before the text, as Gemma has.
+    let mut gemma = models::small_sentencepiece(false, true);
+    let names = ["  ", "   ", "\n", "\n\n", "\t", "<unused1>", "<unused2>"];
+    gemma.tokens.extend(names.map(|name| models::token(name.as_bytes(), 0.0, vocab::TokenKind::UserDefined)));
+    small.push(gemma);
+    small.extend([models::small_sentencepiece(true, true), models::small_sentencepiece(false, true)]);
+    small
 }
 
 fn matches_the_reference(source: &VocabSource, section: &[u8], text: &str) {

@@ -19,7 +19,7 @@ pub(crate) fn data(name: &str) -> Option<Vec<u8>> {
     }
 }
 
-fn token(bytes: &[u8], score: f32, kind: TokenKind) -> Token {
+pub(crate) fn token(bytes: &[u8], score: f32, kind: TokenKind) -> Token {
     Token { bytes: bytes.to_vec(), score, kind }
 }
 
@@ -50,6 +50,7 @@ pub(crate) fn stories260k() -> Option<VocabSource> {
         unknown: Some(0),
         stops: vec![2],
         add_bos: true,
+        ignore_merges: false,
     })
 }
 
@@ -89,6 +90,7 @@ pub(crate) fn small_sentencepiece(add_space_prefix: bool, all_bytes: bool) -> Vo
         unknown: Some(0),
         stops: vec![2, 1],
         add_bos: true,
+        ignore_merges: false,
     }
 }
 
@@ -136,5 +138,6 @@ pub(crate) fn small_bpe(pre: PreTokenizer, padding: usize, all_bytes: bool) -> V
         unknown: None,
         stops: vec![0],
         add_bos: false,
+        ignore_merges: false,
     }
 }

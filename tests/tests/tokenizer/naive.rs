@@ -1,12 +1,11 @@
 //! The specification: tokenization as slowly and plainly as it can be said.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 
 use fancy_regex::Regex;
 use pipsqueak_cli::vocab::{PreTokenizer, Token, TokenKind, VocabModel, VocabSource};
-
-const DIGITS: &str = r"\p{N}|\P{N}+";
-const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+use pipsqueak_tests::expressions::expressions;
 
 /// All tokens of a text, without BOS.
 pub(crate) fn encode(source: &VocabSource, text: &str, parse_special: bool) -> Vec<u32> {
@@ -42,9 +41,13 @@ fn fragment(source: &VocabSource, text: &str, out: &mut Vec<u32>) {
         return;
     }
     match source.model {
-        VocabModel::Bpe(PreTokenizer::Gpt2) => words(GPT2, text, &mut |w| bpe(source, w.as_bytes(), out)),
-        VocabModel::Bpe(PreTokenizer::Smollm) => {
-            words(DIGITS, text, &mut |part| words(GPT2, part, &mut |w| bpe(source, w.as_bytes(), out)));
+        VocabModel::Bpe(pre) => {
+            for word in words(pre, text) {
+                match find(source, TokenKind::Normal, word.as_bytes()) {
+                    Some(id) if source.ignore_merges => out.push(id),
+                    _ => bpe(source, word.as_bytes(), out),
+                }
+            }
         }
         VocabModel::SentencePiece { add_space_prefix } => {
             let prefix = if add_space_prefix { " " } else { "" };
@@ -53,10 +56,29 @@ fn fragment(source: &VocabSource, text: &str, out: &mut Vec<u32>) {
     }
 }
 
-fn words(regex: &str, text: &str, each: &mut dyn FnMut(&str)) {
-    static ALL: LazyLock<[(&str, Regex); 2]> = LazyLock::new(|| [GPT2, DIGITS].map(|r| (r, Regex::new(r).unwrap())));
-    let (_, regex) = ALL.iter().find(|(text, _)| *text == regex).unwrap();
-    regex.find_iter(text).for_each(|word| each(word.unwrap().as_str()));
+/// The words of a text, by the regular expressions themselves.
+pub(crate) fn words(pre: PreTokenizer, text: &str) -> Vec<&str> {
+    static ALL: LazyLock<HashMap<u8, Vec<Regex>>> = LazyLock::new(|| {
+        let compiled = |pre| expressions(pre).iter().map(|text| Regex::new(text).unwrap()).collect();
+        PreTokenizer::ALL.iter().map(|&pre| (pre.code(), compiled(pre))).collect()
+    });
+    let mut pieces = vec![text];
+    for expression in &ALL[&pre.code()] {
+        pieces = pieces.into_iter().flat_map(|piece| cut(expression, piece)).collect();
+    }
+    pieces
+}
+
+/// The matches, and what lies between them.
+fn cut<'t>(expression: &Regex, text: &'t str) -> Vec<&'t str> {
+    let (mut pieces, mut at) = (vec![], 0);
+    for found in expression.find_iter(text).map(Result::unwrap) {
+        pieces.extend([&text[at..found.start()], found.as_str()]);
+        at = found.end();
+    }
+    pieces.push(&text[at..]);
+    pieces.retain(|piece| !piece.is_empty());
+    pieces
 }
 
 /// The lowest id of a token with these bytes.

@@ -3,30 +3,46 @@
 use std::collections::BTreeMap;
 
 use pipsqueak::{
-    config::{Activation, Config, RopePairs},
+    config::{Arch, Config},
     tensor::TensorKind,
 };
 
 use super::{
-    metadata::Metadata,
+    keys::Keys,
     reader::{Container, TensorInfo},
     vocab,
 };
 use crate::{
-    import::{
-        ImportError, check_vocab_size,
-        dequantize::f32_at,
-        shape::{self, bad},
-    },
+    import::{ImportError, check_vocab_size, dequantize::f32_at, shape::bad},
     source::{Encoding, RopeScaling, RowOrder, Source, SourceTensor},
 };
 
 /// Divisors of the RoPE frequencies.
 const ROPE_FACTORS: &str = "rope_freqs.weight";
 
+/// What follows `blk.N.` in the names of queries, keys and values in one tensor.
+const FUSED: [(&str, [TensorKind; 3]); 2] = [
+    ("attn_qkv.weight", [TensorKind::Wq, TensorKind::Wk, TensorKind::Wv]),
+    ("attn_qkv.bias", [TensorKind::Bq, TensorKind::Bk, TensorKind::Bv]),
+];
+
 /// The name of a whole-model tensor, or what follows `blk.N.` in the name of a layer's.
-const fn suffix(kind: TensorKind) -> &'static str {
+const fn suffix(arch: Arch, kind: TensorKind) -> &'static str {
     match kind {
+        TensorKind::PositionEmbedding => "position_embd.weight",
+        TensorKind::BiasFinal => "output_norm.bias",
+        TensorKind::BiasAtt => "attn_norm.bias",
+        TensorKind::Bq => "attn_q.bias",
+        TensorKind::Bk => "attn_k.bias",
+        TensorKind::Bv => "attn_v.bias",
+        TensorKind::Bo => "attn_output.bias",
+        TensorKind::RmsQ => "attn_q_norm.weight",
+        TensorKind::RmsK => "attn_k_norm.weight",
+        TensorKind::RmsPostAtt => "post_attention_norm.weight",
+        TensorKind::BiasFfn => "ffn_norm.bias",
+        TensorKind::B1 => "ffn_up.bias",
+        TensorKind::B2 => "ffn_down.bias",
+        TensorKind::RmsPostFfn => "post_ffw_norm.weight",
         TensorKind::TokenEmbedding => "token_embd.weight",
         TensorKind::OutputHead => "output.weight",
         TensorKind::RmsFinal => "output_norm.weight",
@@ -36,6 +52,7 @@ const fn suffix(kind: TensorKind) -> &'static str {
         TensorKind::Wv => "attn_v.weight",
         TensorKind::Wo => "attn_output.weight",
         TensorKind::RmsFfn => "ffn_norm.weight",
+        TensorKind::W1 if !arch.has_gate() => "ffn_up.weight",
         TensorKind::W1 => "ffn_gate.weight",
         TensorKind::W2 => "ffn_down.weight",
         TensorKind::W3 => "ffn_up.weight",
@@ -43,52 +60,72 @@ const fn suffix(kind: TensorKind) -> &'static str {
 }
 
 /// The full name.
-fn tensor_name(kind: TensorKind, layer: u32) -> String {
-    if kind.per_layer() { format!("blk.{layer}.{}", suffix(kind)) } else { suffix(kind).into() }
+fn tensor_name(arch: Arch, kind: TensorKind, layer: u32) -> String {
+    let suffix = suffix(arch, kind);
+    if kind.per_layer() { format!("blk.{layer}.{suffix}") } else { suffix.into() }
 }
 
-/// What the tensor of this name is for.
-fn role(name: &str) -> Option<(u32, TensorKind)> {
+/// What the tensor of this name is for, in the order of its rows: one role, or three.
+fn roles(arch: Arch, name: &str) -> Option<(u32, Vec<TensorKind>)> {
     let (layer, rest) = match name.strip_prefix("blk.").and_then(|rest| rest.split_once('.')) {
         Some((layer, rest)) => (Some(layer.parse().ok()?), rest),
         None => (None, name),
     };
-    let kind = TensorKind::ALL.into_iter().find(|kind| kind.per_layer() == layer.is_some() && suffix(*kind) == rest)?;
+    let fused = FUSED.into_iter().find(|(suffix, _)| layer.is_some() && *suffix == rest);
+    let kinds = match fused {
+        Some((_, kinds)) => kinds.to_vec(),
+        None => {
+            let of = |kind: &TensorKind| kind.per_layer() == layer.is_some() && suffix(arch, *kind) == rest;
+            let known = TensorKind::ALL.into_iter().filter(|kind| arch.has_gate() || *kind != TensorKind::W3);
+            known.into_iter().filter(of).collect()
+        }
+    };
     let layer = layer.unwrap_or(0);
     // "blk.007." and "blk.+7." parse as numbers, but no converter writes them.
-    (tensor_name(kind, layer) == name).then_some((layer, kind))
+    let exact = name.strip_suffix(rest).is_some_and(|start| start.is_empty() || start == format!("blk.{layer}."));
+    (exact && !kinds.is_empty()).then_some((layer, kinds))
+}
+
+/// A tensor of the engine's: one of the file, or the rows of one that are its own.
+struct Piece<'i, 'a> {
+    info: &'i TensorInfo<'a>,
+    /// All the roles that the file's tensor has.
+    kinds: Vec<TensorKind>,
 }
 
 pub(super) fn source<'a>(container: &Container<'a>) -> Result<Source<'a>, ImportError> {
     let keys = Keys::new(&container.metadata)?;
     keys.refuse_what_changes_results()?;
 
-    let mut infos = BTreeMap::new();
+    let mut pieces = BTreeMap::new();
     let mut rope_factors_info = None;
     for info in &container.tensors {
         if info.name == ROPE_FACTORS {
             rope_factors_info = Some(info);
-        } else {
-            let role = role(info.name).ok_or_else(|| ImportError::UnexpectedTensor { tensor: info.name.into() })?;
-            infos.insert(role, info);
+            continue;
+        }
+        let unexpected = || ImportError::UnexpectedTensor { tensor: info.name.into() };
+        let (layer, kinds) = roles(keys.arch, info.name).ok_or_else(unexpected)?;
+        for kind in &kinds {
+            // A part that stands for itself too.
+            if pieces.insert((layer, *kind), Piece { info, kinds: kinds.clone() }).is_some() {
+                return Err(unexpected());
+            }
         }
     }
-    let embedding =
-        infos.get(&(0, TensorKind::TokenEmbedding)).ok_or_else(|| missing(TensorKind::TokenEmbedding, 0))?;
-    let tied_head = !infos.contains_key(&(0, TensorKind::OutputHead));
-    let config = keys.config(embedding.rows, tied_head)?;
+    let missing = |kind, layer| ImportError::MissingTensor { tensor: tensor_name(keys.arch, kind, layer) };
+    let embedding = pieces.get(&(0, TensorKind::TokenEmbedding));
+    let embedding = embedding.ok_or_else(|| missing(TensorKind::TokenEmbedding, 0))?;
+    let tied_head = !pieces.contains_key(&(0, TensorKind::OutputHead));
+    let config = keys.config(embedding.info.rows, tied_head)?;
 
     let mut tensors = Vec::new();
-    let mut take = |kind: TensorKind, layer: u32| -> Result<(), ImportError> {
-        let info = infos.remove(&(layer, kind)).ok_or_else(|| missing(kind, layer))?;
-        tensors.push(tensor(container, info, &config, kind, layer)?);
-        Ok(())
-    };
     for (kind, layer) in config.tensors() {
-        take(kind, layer)?;
+        let piece = pieces.remove(&(layer, kind)).ok_or_else(|| missing(kind, layer))?;
+        tensors.push(tensor(container, &piece, &config, kind, layer)?);
     }
-    if let Some(((layer, kind), _)) = infos.first_key_value() {
-        return Err(ImportError::UnexpectedTensor { tensor: tensor_name(*kind, *layer) });
+    if let Some((_, piece)) = pieces.first_key_value() {
+        return Err(ImportError::UnexpectedTensor { tensor: piece.info.name.into() });
     }
 
     let (rope_scaling, rope_factors) = match rope_factors_info {
@@ -104,9 +141,11 @@ pub(super) fn source<'a>(container: &Container<'a>) -> Result<Source<'a>, Import
         check_vocab_size(vocab, config.vocab_size)?;
     }
     let note = |key: &str| container.metadata.note(key);
+    let (rope_base, rope_base_local) = keys.rope_bases()?;
     Ok(Source {
         config,
-        rope_base: keys.rope_base()?,
+        rope_base,
+        rope_base_local,
         rope_scaling,
         rope_factors,
         tensors,
@@ -124,22 +163,41 @@ pub(super) fn source<'a>(container: &Container<'a>) -> Result<Source<'a>, Import
     })
 }
 
-fn missing(kind: TensorKind, layer: u32) -> ImportError {
-    ImportError::MissingTensor { tensor: tensor_name(kind, layer) }
-}
-
 fn tensor<'a>(
     container: &Container<'a>,
-    info: &TensorInfo<'a>,
+    piece: &Piece<'_, 'a>,
     config: &Config,
     kind: TensorKind,
     layer: u32,
 ) -> Result<SourceTensor<'a>, ImportError> {
+    let info = piece.info;
     let (rows, cols) = config.shape(kind);
-    check_shape(info, rows.into(), cols.into())?;
+    // Of the file's tensor: how much there is of each role, along the rows, or along a vector.
+    let along = |kind: TensorKind| {
+        let (rows, cols) = config.shape(kind);
+        u64::from(if kind.is_vector() { cols } else { rows })
+    };
+    let all: u64 = piece.kinds.iter().map(|kind| along(*kind)).sum();
+    let (all_rows, all_cols) = if kind.is_vector() { (1, all) } else { (all, cols.into()) };
+    check_shape(info, all_rows, all_cols)?;
     let (encoding, data) = container.data(info)?;
-    // `data` exists, and rows and columns are at least one, so both fit in memory.
+    // `data` exists, and rows and columns are at least one, so they and their sums fit in memory.
     let (rows, cols) = (rows as usize, cols as usize);
+    if piece.kinds.len() == 1 {
+        return Ok(SourceTensor { kind, layer, rows, cols, encoding, order: RowOrder::InPlace, data });
+    }
+    let before: u64 = piece.kinds.iter().take_while(|other| **other != kind).map(|kind| along(*kind)).sum();
+    let (all, before, own) = (all as usize, before as usize, along(kind) as usize);
+    let each = data.len() / all;
+    if each * all != data.len() {
+        let what = format!("the type of {}", info.name);
+        return Err(ImportError::BadValue {
+            what,
+            found: format!("{encoding:?}"),
+            want: "one of single values".into(),
+        });
+    }
+    let data = data.get(before * each..(before + own) * each).unwrap_or_default();
     Ok(SourceTensor { kind, layer, rows, cols, encoding, order: RowOrder::InPlace, data })
 }
 
@@ -176,175 +234,25 @@ fn rope_factors(
     }
 }
 
-/// The keys of one architecture.
-struct Keys<'m, 'a> {
-    metadata: &'m Metadata<'a>,
-    arch: &'a str,
-}
-
-impl<'m, 'a> Keys<'m, 'a> {
-    fn new(metadata: &'m Metadata<'a>) -> Result<Self, ImportError> {
-        let key = "general.architecture";
-        let arch = metadata.str(key)?.ok_or_else(|| ImportError::MissingKey { key: key.into() })?;
-        if arch != "llama" {
-            return Err(ImportError::Architecture { found: arch.into() });
-        }
-        Ok(Self { metadata, arch })
-    }
-
-    fn key(&self, name: &str) -> String {
-        format!("{}.{name}", self.arch)
-    }
-
-    fn u32(&self, name: &str) -> Result<Option<u32>, ImportError> {
-        self.metadata.u32(&self.key(name))
-    }
-
-    fn f64(&self, name: &str) -> Result<Option<f64>, ImportError> {
-        self.metadata.f64(&self.key(name))
-    }
-
-    fn required<T>(&self, name: &str, value: Option<T>) -> Result<T, ImportError> {
-        value.ok_or_else(|| ImportError::MissingKey { key: self.key(name) })
-    }
-
-    /// Keys that would make the model compute something else than this engine does.
-    fn refuse_what_changes_results(&self) -> Result<(), ImportError> {
-        if let Some(parts) = self.metadata.u32("split.count")?
-            && parts > 1
-        {
-            return Err(ImportError::Unsupported {
-                what: format!("a model split into {parts} files is"),
-                hint: "merge them into one file first (gguf-split --merge)",
-            });
-        }
-        if let Some(experts) = self.u32("expert_count")?
-            && experts > 0
-        {
-            return Err(ImportError::Unsupported {
-                what: format!("a mixture of {experts} experts is"),
-                hint: "a dense llama model can be read",
-            });
-        }
-        for name in ["attention.scale", "attention.clamp_kqv", "logit_scale", "residual_scale", "embedding_scale"] {
-            if let Some(value) = self.f64(name)?
-                && value != 0.0
-            {
-                return Err(ImportError::Unsupported {
-                    what: format!("{} = {value} is", self.key(name)),
-                    hint: "a plain llama model does without",
-                });
-            }
-        }
-        if self.metadata.bool(&self.key("attention.causal"))? == Some(false) {
-            return Err(ImportError::Unsupported {
-                what: "attention that is not causal is".into(),
-                hint: "a decoder can be read",
-            });
-        }
-        Ok(())
-    }
-
-    fn config(&self, embedding_rows: u64, tied_head: bool) -> Result<Config, ImportError> {
-        let one = |name: &str| self.required(name, self.metadata.u32_or_equal_array(&self.key(name))?);
-        let dim = one("embedding_length")?;
-        let n_layers = one("block_count")?;
-        let hidden_dim = one("feed_forward_length")?;
-        let n_heads = one("attention.head_count")?;
-        let context = one("context_length")?;
-        let n_kv_heads = self.metadata.u32_or_equal_array(&self.key("attention.head_count_kv"))?.unwrap_or(n_heads);
-        let vocab_size = u32::try_from(embedding_rows)
-            .map_err(|_| bad("the number of rows of token_embd.weight", embedding_rows, "at most 2^24".into()))?;
-
-        let head_dim = match self.u32("attention.key_length")? {
-            Some(key_length) => key_length,
-            None if n_heads == 0 || dim % n_heads != 0 => {
-                let want = format!("a multiple of the {n_heads} heads, or {} given", self.key("attention.key_length"));
-                return Err(bad(&self.key("embedding_length"), dim, want));
-            }
-            None => dim / n_heads,
-        };
-        if let Some(value_length) = self.u32("attention.value_length")?
-            && value_length != head_dim
-        {
-            return Err(bad(&self.key("attention.value_length"), value_length, format!("the head size, {head_dim}")));
-        }
-        let eps_key = "attention.layer_norm_rms_epsilon";
-        let norm_eps = self.required(eps_key, self.f64(eps_key)?)? as f32;
-        // Within the window, full attention is what the model does.
-        let window = self.u32("attention.sliding_window")?.filter(|window| *window > 0).unwrap_or(u32::MAX);
-        let config = Config {
-            dim,
-            hidden_dim,
-            n_layers,
-            n_heads,
-            n_kv_heads,
-            head_dim,
-            rope_dim: self.u32("rope.dimension_count")?.unwrap_or(head_dim),
-            vocab_size,
-            seq_len: context.min(window),
-            norm_eps,
-            att_scale: (1.0 / f64::from(head_dim).sqrt()) as f32,
-            rope_pairs: RopePairs::Interleaved,
-            activation: Activation::Silu,
-            tied_head,
-        };
-        shape::check(&config)?;
-        Ok(config)
-    }
-
-    fn rope_base(&self) -> Result<f64, ImportError> {
-        let base = self.f64("rope.freq_base")?.unwrap_or(10000.0);
-        if base.is_finite() && base >= 1.0 {
-            Ok(base)
-        } else {
-            Err(bad(&self.key("rope.freq_base"), base, "finite and at least 1".into()))
-        }
-    }
-
-    /// As llama.cpp reads them: a factor without a type is linear, a factor of 0 or 1 is none. `rope.scale_linear` is
-    /// the factor's older name.
-    fn rope_scaling(&self) -> Result<RopeScaling, ImportError> {
-        let key = self.key("rope.scaling.type");
-        let kind = self.metadata.str(&key)?.unwrap_or("linear");
-        if !matches!(kind, "none" | "linear") {
-            return Err(ImportError::Unsupported {
-                what: format!("{key} = {kind:?} is"),
-                hint: "none, linear and per-frequency factors (rope_freqs.weight) can be read",
-            });
-        }
-        if let Some(factor) = self.f64("rope.scaling.attn_factor")?
-            && factor != 1.0
-        {
-            return Err(ImportError::Unsupported {
-                what: format!("{} = {factor} is", self.key("rope.scaling.attn_factor")),
-                hint: "only 1 can be read",
-            });
-        }
-        let factor = match self.f64("rope.scaling.factor")? {
-            Some(factor) => factor,
-            None => self.f64("rope.scale_linear")?.unwrap_or(1.0),
-        };
-        if !(factor.is_finite() && factor >= 0.0) {
-            return Err(bad(&self.key("rope.scaling.factor"), factor, "finite and not negative".into()));
-        }
-        if kind == "none" || factor == 0.0 || factor == 1.0 {
-            Ok(RopeScaling::None)
-        } else {
-            Ok(RopeScaling::Linear { factor })
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    const ARCHS: [Arch; 3] = [Arch::Llama, Arch::Gemma3 { window: 8, global_every: 6 }, Arch::Gpt2];
+
     #[test]
     fn every_name_has_its_role() {
-        for kind in TensorKind::ALL {
-            let layer = if kind.per_layer() { 17 } else { 0 };
-            assert_eq!(role(&tensor_name(kind, layer)), Some((layer, kind)));
+        for arch in ARCHS {
+            for kind in TensorKind::ALL {
+                if kind == TensorKind::W3 && !arch.has_gate() {
+                    continue;
+                }
+                let layer = if kind.per_layer() { 17 } else { 0 };
+                assert_eq!(roles(arch, &tensor_name(arch, kind, layer)), Some((layer, vec![kind])));
+            }
+            for (suffix, kinds) in FUSED {
+                assert_eq!(roles(arch, &format!("blk.3.{suffix}")), Some((3, kinds.to_vec())));
+            }
         }
     }
 
@@ -354,16 +262,21 @@ mod tests {
             "",
             "blk.",
             "blk.0.",
-            "blk.0.attn_q.bias",
+            "blk.0.attn_q.biases",
             "blk.01.attn_q.weight",
             "blk.+1.attn_q.weight",
             "blk.-1.attn_q.weight",
+            "blk.01.attn_qkv.weight",
             "blk.4294967296.attn_q.weight",
             "blk.0.token_embd.weight",
             "attn_q.weight",
+            "attn_qkv.weight",
             "output.bias",
         ] {
-            assert_eq!(role(name), None, "{name}");
+            for arch in ARCHS {
+                assert_eq!(roles(arch, name), None, "{name}");
+            }
         }
+        assert_eq!(roles(Arch::Gpt2, "blk.0.ffn_gate.weight"), None);
     }
 }

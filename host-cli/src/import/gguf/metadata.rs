@@ -129,6 +129,14 @@ impl<'a> Value<'a> {
         }
     }
 
+    fn flag(&self) -> Option<bool> {
+        match (self.kind, self.bytes) {
+            (ValueType::Bool, [0]) => Some(false),
+            (ValueType::Bool, [1]) => Some(true),
+            _ => None,
+        }
+    }
+
     fn array(&self) -> Option<Array<'a>> {
         if self.kind != ValueType::Array {
             return None;
@@ -278,12 +286,7 @@ impl<'a> Metadata<'a> {
     }
 
     pub(super) fn bool(&self, key: &str) -> Result<Option<bool>, ImportError> {
-        let get = |value: &Value<'a>| match (value.kind, value.bytes) {
-            (ValueType::Bool, [0]) => Some(false),
-            (ValueType::Bool, [1]) => Some(true),
-            _ => None,
-        };
-        self.typed(key, "a bool that is 0 or 1", get)
+        self.typed(key, "a bool that is 0 or 1", Value::flag)
     }
 
     pub(super) fn str(&self, key: &str) -> Result<Option<&'a str>, ImportError> {
@@ -298,6 +301,13 @@ impl<'a> Metadata<'a> {
 
     pub(super) fn array(&self, key: &str) -> Result<Option<Array<'a>>, ImportError> {
         self.typed(key, "an array", Value::array)
+    }
+
+    /// An array of bools; `None` where the key is missing or its value no array.
+    pub(super) fn flags(&self, key: &str) -> Result<Option<Vec<bool>>, ImportError> {
+        let Some(array) = self.values.get(key).and_then(Value::array) else { return Ok(None) };
+        let flags: Option<Vec<bool>> = array.values().map(|value| value.flag()).collect();
+        flags.map(Some).ok_or_else(|| Self::wrong_elements(key, &array, "an array of bools that are 0 or 1"))
     }
 
     /// For errors about an array's elements.

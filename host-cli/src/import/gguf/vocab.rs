@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 
-use super::metadata::Metadata;
+use super::{
+    metadata::Metadata,
+    pre_tokenizer::{self, Rules},
+};
 use crate::{
     import::{ImportError, llama2c::byte_token},
-    vocab::{PreTokenizer, Token, TokenKind, VocabModel, VocabSource},
+    vocab::{Token, TokenKind, VocabModel, VocabSource},
 };
 
 /// Which algorithm; without it a file has no vocabulary.
@@ -23,13 +26,17 @@ pub(in crate::import) const STOP_NAMES: [&[u8]; 5] =
 ///
 /// `add_eos_token` is not read: a text that is to be continued must not be ended.
 pub(super) fn read(metadata: &Metadata<'_>) -> Result<Option<VocabSource>, ImportError> {
-    let model = match metadata.str(MODEL_KEY)? {
+    let (model, ignore_merges, expects_bos) = match metadata.str(MODEL_KEY)? {
         None if metadata.has(TOKENS_KEY) => return Err(ImportError::MissingKey { key: MODEL_KEY.into() }),
         None | Some("none" | "no_vocab") => return Ok(None),
-        Some("gpt2") => VocabModel::Bpe(pre_tokenizer(metadata)?),
-        Some("llama") => VocabModel::SentencePiece {
-            add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true),
-        },
+        Some("gpt2") => {
+            let Rules { pre, ignore_merges, add_bos } = pre_tokenizer(metadata)?;
+            (VocabModel::Bpe(pre), ignore_merges, add_bos)
+        }
+        Some("llama") => {
+            let add_space_prefix = metadata.bool("tokenizer.ggml.add_space_prefix")?.unwrap_or(true);
+            (VocabModel::SentencePiece { add_space_prefix }, false, true)
+        }
         Some(other) => return Err(ImportError::Tokenizer { found: other.into() }),
     };
     let texts = texts(metadata)?;
@@ -64,17 +71,16 @@ pub(super) fn read(metadata: &Metadata<'_>) -> Result<Option<VocabSource>, Impor
     }));
     stops.sort_unstable();
     stops.dedup();
-    let add_bos = metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(sentence_piece);
-    Ok(Some(VocabSource { model, tokens, merges, bos, eos, unknown, stops, add_bos }))
+    let add_bos = metadata.bool("tokenizer.ggml.add_bos_token")?.unwrap_or(expects_bos && bos.is_some());
+    Ok(Some(VocabSource { model, tokens, merges, bos, eos, unknown, stops, add_bos, ignore_merges }))
 }
 
-fn pre_tokenizer(metadata: &Metadata<'_>) -> Result<PreTokenizer, ImportError> {
-    match metadata.str("tokenizer.ggml.pre")? {
-        Some("gpt-2" | "gpt2") => Ok(PreTokenizer::Gpt2),
-        Some("smollm" | "starcoder") => Ok(PreTokenizer::Smollm),
-        Some(other) => Err(ImportError::Tokenizer { found: format!("gpt2 with pre-tokenizer {other:?}") }),
-        None => Err(ImportError::Tokenizer { found: "gpt2 without a pre-tokenizer (tokenizer.ggml.pre)".into() }),
-    }
+fn pre_tokenizer(metadata: &Metadata<'_>) -> Result<Rules, ImportError> {
+    let Some(name) = metadata.str("tokenizer.ggml.pre")? else {
+        return Err(ImportError::Tokenizer { found: "gpt2 without a pre-tokenizer (tokenizer.ggml.pre)".into() });
+    };
+    let unknown = || ImportError::Tokenizer { found: format!("gpt2 with pre-tokenizer {name:?}") };
+    pre_tokenizer::rules(name).ok_or_else(unknown)
 }
 
 /// The tokens as the file spells them.

@@ -1,6 +1,6 @@
 //! `config.json`: the shape, and what would make the model compute something else than this engine does.
 
-use pipsqueak::config::Config;
+use pipsqueak::config::{Arch, Config};
 use serde::Deserialize;
 
 use super::{architecture::Architecture, json};
@@ -137,6 +137,7 @@ impl Raw {
             rope_pairs: architecture.rope_pairs,
             activation: *activation,
             tied_head: self.tie_word_embeddings.unwrap_or(false),
+            arch: Arch::Llama,
         };
         shape::check(&config)?;
         Ok(config)

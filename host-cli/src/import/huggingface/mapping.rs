@@ -36,6 +36,8 @@ pub(super) fn source<'a>(files: &Files<'a>) -> Result<Source<'a>, InFile> {
     Ok(Source {
         config,
         rope_base,
+        // Of an architecture that has two bases, which is none of these.
+        rope_base_local: rope_base,
         rope_scaling,
         rope_factors: Vec::new(),
         tensors,

@@ -190,7 +190,7 @@ pub(super) fn read(files: &Files<'_>, config: &Config, rows: u32) -> Result<Opti
     stops.dedup();
     let add_bos = tokenizer_config.add_bos_token.unwrap_or(begins.is_some()) && bos.is_some();
     let unknown = raw.model.unk_token.as_ref().and_then(|name| table.ids.get(name.as_str()).copied());
-    Ok(Some(VocabSource { model, tokens, merges, bos, eos, unknown, stops, add_bos }))
+    Ok(Some(VocabSource { model, tokens, merges, bos, eos, unknown, stops, add_bos, ignore_merges: false }))
 }
 
 fn parse(bytes: &[u8]) -> Result<Raw, ImportError> {

@@ -105,7 +105,7 @@ fn load(x: &[f32; 4]) -> float32x4_t {
 /// Stores four floats.
 #[inline]
 #[target_feature(enable = "neon")]
-fn store(out: &mut [f32; 4], x: float32x4_t) {
+pub(super) fn store(out: &mut [f32; 4], x: float32x4_t) {
     // SAFETY: the reference is 16 writable bytes; `st1` asks for no more than an element's alignment.
     unsafe { vst1q_f32(out.as_mut_ptr(), x) }
 }
@@ -115,7 +115,7 @@ fn store(out: &mut [f32; 4], x: float32x4_t) {
 /// FPCR.FZ and FZ16 do not act on it: a half that is subnormal is a normal `f32`.
 #[inline]
 #[target_feature(enable = "neon")]
-fn widen_halves(halves: uint16x4_t) -> float32x4_t {
+pub(super) fn widen_halves(halves: uint16x4_t) -> float32x4_t {
     let out: float32x4_t;
     // SAFETY: one instruction of base NEON, from a register to a register.
     unsafe {

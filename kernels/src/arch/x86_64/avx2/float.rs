@@ -62,7 +62,7 @@ fn rows<'a, T: Copy + Default + 'a>(
 /// Stores at most eight outputs.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn put(out: &mut [f32], dot: __m256, how: Store) {
+pub(in super::super) fn put(out: &mut [f32], dot: __m256, how: Store) {
     if let Ok(out) = <&mut [f32; 8]>::try_from(&mut *out) {
         let value = match how {
             Store::Set => dot,

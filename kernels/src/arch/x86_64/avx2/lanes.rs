@@ -21,7 +21,7 @@ pub(super) fn store(out: &mut [f32; 8], x: __m256) {
 /// Eight halves as floats. `vcvtph2ps` honours subnormal halves whatever MXCSR says.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn load_f16(x: &[u16; 8]) -> __m256 {
+pub(in super::super) fn load_f16(x: &[u16; 8]) -> __m256 {
     // SAFETY: `x` is sixteen readable bytes; `loadu` asks for no alignment.
     _mm256_cvtph_ps(unsafe { _mm_loadu_si128(x.as_ptr().cast()) })
 }
@@ -73,7 +73,7 @@ pub(super) fn store_i8x32(out: &mut [i8; 32], [a, b, c, d]: [__m256i; 4]) {
 /// 32 bytes.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn load_bytes(x: &[u8; 32]) -> __m256i {
+pub(in super::super) fn load_bytes(x: &[u8; 32]) -> __m256i {
     // SAFETY: `x` is 32 readable bytes; `loadu` asks for no alignment.
     unsafe { _mm256_loadu_si256(x.as_ptr().cast()) }
 }
@@ -165,7 +165,7 @@ pub(super) fn sum_i32(x: __m256i) -> i32 {
 #[target_feature(enable = "avx2,f16c")]
 // Newer compilers declare the intrinsic safe.
 #[allow(unused_unsafe)]
-pub(super) fn fetch<T, const BYTES: usize>(start: *const T) {
+pub(in super::super) fn fetch<T, const BYTES: usize>(start: *const T) {
     for line in (0..BYTES).step_by(64) {
         // SAFETY: a prefetch is no access, so any address will do.
         unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast::<i8>().wrapping_add(line)) };

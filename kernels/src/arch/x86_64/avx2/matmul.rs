@@ -15,9 +15,9 @@ use super::{
 use crate::{BLOCK, Format, Input, Matrix, Store, Tile, acts::ActRow, acts::Acts};
 
 /// Rows of a panel.
-pub(super) const ROWS: usize = 8;
+pub(in super::super) const ROWS: usize = 8;
 /// Tokens of a tile.
-pub(super) const TOKENS: usize = 32;
+pub(in super::super) const TOKENS: usize = 32;
 /// Panels that use a packed stretch of activations.
 const PANELS: usize = 8;
 /// Blocks of a stretch.
@@ -25,17 +25,17 @@ const DEPTH: usize = 8;
 
 /// The blocks of a panel, or a stretch of them.
 #[derive(Clone, Copy)]
-pub(super) struct Blocks<'a> {
+pub(in super::super) struct Blocks<'a> {
     /// Eight scales a block; Q4M: eight scales and eight minima.
-    pub(super) scales: &'a [[u16; 8]],
+    pub(in super::super) scales: &'a [[u16; 8]],
     /// Eight (Q8) or four (Q4, Q4M) vectors a block.
-    pub(super) payload: &'a [[u8; 32]],
+    pub(in super::super) payload: &'a [[u8; 32]],
 }
 
 impl<'a> Blocks<'a> {
     /// Panel `p`.
     #[inline]
-    pub(super) fn of(w: &Matrix<'a>, p: usize) -> Self {
+    pub(in super::super) fn of(w: &Matrix<'a>, p: usize) -> Self {
         Self { scales: w.panel_scales(p).as_chunks().0, payload: w.panel_payload(p).as_chunks().0 }
     }
 
@@ -50,16 +50,16 @@ impl<'a> Blocks<'a> {
 
 /// One token's activations as blocks.
 #[derive(Clone, Copy, Default)]
-pub(super) struct ActBlocks<'a> {
-    pub(super) q: &'a [[i8; BLOCK]],
-    pub(super) scale: &'a [f32],
-    pub(super) sum: &'a [i32],
+pub(in super::super) struct ActBlocks<'a> {
+    pub(in super::super) q: &'a [[i8; BLOCK]],
+    pub(in super::super) scale: &'a [f32],
+    pub(in super::super) sum: &'a [i32],
 }
 
 impl<'a> ActBlocks<'a> {
     /// Token `t`; `None` when its row is not `blocks` long.
     #[inline]
-    pub(super) fn of(acts: &Acts<'a>, t: usize, blocks: usize) -> Option<Self> {
+    pub(in super::super) fn of(acts: &Acts<'a>, t: usize, blocks: usize) -> Option<Self> {
         let ActRow { q, scale, sum } = acts.row(t);
         let q = q.as_chunks::<BLOCK>().0;
         (q.len() == blocks && scale.len() == blocks && sum.len() == blocks).then_some(Self { q, scale, sum })
@@ -68,23 +68,18 @@ impl<'a> ActBlocks<'a> {
 
 /// A block of one token's activations, packed for a tile.
 #[derive(Clone, Copy)]
-pub(super) struct Act<Q> {
-    pub(super) q: Q,
-    pub(super) scale: f32,
+pub(in super::super) struct Act<Q> {
+    pub(in super::super) q: Q,
+    pub(in super::super) scale: f32,
     /// What the block's sum contributes, as the format wants it.
-    pub(super) offset: i32,
+    pub(in super::super) offset: i32,
 }
 
 /// See [`crate::scalar::matmul`]; returns false, having done nothing, when the shapes do not fit each other.
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, how: Store) -> bool {
     let tokens = out.tokens().min(x.tokens);
-    let rows = panels.len().saturating_mul(ROWS);
-    let fits = panels.end <= w.panels()
-        && out.rows() <= rows
-        && rows - out.rows() < ROWS
-        && (0..tokens).all(|t| ActBlocks::of(&x.acts, t, w.blocks()).is_some());
-    if !fits {
+    if !fits(w, &panels, x, out) {
         return false;
     }
     if tokens == 1 {
@@ -112,9 +107,20 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
     true
 }
 
+/// Whether the shapes of a product fit each other.
+pub(in super::super) fn fits(w: &Matrix<'_>, panels: &Range<usize>, x: &Input<'_>, out: &Tile<'_>) -> bool {
+    let rows = panels.len().saturating_mul(ROWS);
+    panels.end <= w.panels()
+        && out.rows() <= rows
+        && rows - out.rows() < ROWS
+        && (0..out.tokens().min(x.tokens)).all(|t| ActBlocks::of(&x.acts, t, w.blocks()).is_some())
+}
+
 /// Bytes that weights are fetched ahead of their use. Panels follow each other without a gap, and so do the matrices of an
 /// image, so what is asked for past the end is soon wanted too.
-pub(super) const AHEAD: usize = 8192;
+pub(in super::super) const AHEAD: usize = 8192;
+/// The same for scales, which are the smaller stream; a line holds two or four blocks'.
+pub(in super::super) const SCALES_AHEAD: usize = 2048;
 
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
@@ -134,10 +140,11 @@ fn matvec(w: &Matrix<'_>, panels: Range<usize>, acts: &Acts<'_>, out: &mut Tile<
     true
 }
 
+/// Many tokens, at most [`TOKENS`] at a time: `multiply` adds a stretch of a panel's blocks, as `pack` made them.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 #[allow(clippy::too_many_arguments)]
-fn tile<Q: Copy>(
+pub(in super::super) fn tile<Q: Copy>(
     w: &Matrix<'_>,
     panels: Range<usize>,
     acts: &Acts<'_>,

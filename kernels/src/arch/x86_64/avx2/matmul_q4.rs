@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 
 use super::{
     lanes::{fetch, load_bytes, load_f16},
-    matmul::{AHEAD, Act, ActBlocks, Blocks, TOKENS},
+    matmul::{AHEAD, Act, ActBlocks, Blocks, SCALES_AHEAD, TOKENS},
 };
 use crate::BLOCK;
 
@@ -72,6 +72,14 @@ fn scales<const MIN: bool>(scales: &[[u16; 8]], at: usize) -> Option<(__m256, __
     })
 }
 
+/// Asks for the scales that are wanted some blocks after block `at`.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn fetch_scales<const MIN: bool>(scales: &[[u16; 8]], at: usize) {
+    let at = if MIN { 2 * at } else { at };
+    fetch::<_, 64>(scales.as_ptr().wrapping_add(at).wrapping_byte_add(SCALES_AHEAD));
+}
+
 /// Adds a stretch of a panel's blocks to the products with `tokens` tokens.
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn tile<const MIN: bool>(
@@ -97,6 +105,7 @@ pub(super) fn matvec<const MIN: bool>(w: Blocks<'_>, act: ActBlocks<'_>) -> __m2
     let acts = act.q.iter().zip(act.scale).zip(act.sum);
     for (at, (payload, ((q, scale), sum))) in w.payload.as_chunks::<4>().0.iter().zip(acts).enumerate() {
         fetch::<_, 128>(payload.as_ptr().wrapping_byte_add(AHEAD));
+        fetch_scales::<MIN>(w.scales, at);
         let Some((d, m)) = scales::<MIN>(w.scales, at) else { return acc };
         let offset = if MIN { (scale * *sum as f32).to_bits().cast_signed() } else { 8 * sum };
         let isum = products(unpack(payload), q);
@@ -117,6 +126,7 @@ pub(super) fn few<const MIN: bool, const T: usize>(
     for (at, payload) in w.payload.as_chunks::<4>().0.iter().enumerate() {
         if ahead {
             fetch::<_, 128>(payload.as_ptr().wrapping_byte_add(AHEAD));
+            fetch_scales::<MIN>(w.scales, at);
         }
         let Some((d, m)) = scales::<MIN>(w.scales, at) else { return acc };
         let nibbles = unpack(payload);

@@ -9,7 +9,7 @@ use core::arch::x86_64::*;
 
 use super::{
     lanes::{fetch, load_bytes, load_f16},
-    matmul::{AHEAD, Act, ActBlocks, Blocks, TOKENS},
+    matmul::{AHEAD, Act, ActBlocks, Blocks, SCALES_AHEAD, TOKENS},
 };
 use crate::BLOCK;
 
@@ -53,6 +53,7 @@ pub(super) fn matvec(w: Blocks<'_>, act: ActBlocks<'_>) -> __m256 {
     let weights = w.payload.as_chunks::<8>().0.iter().zip(w.scales);
     for ((payload, d), (q, scale)) in weights.zip(act.q.iter().zip(act.scale)) {
         fetch::<_, 256>(payload.as_ptr().wrapping_byte_add(AHEAD));
+        fetch::<_, 64>(d.as_ptr().wrapping_byte_add(SCALES_AHEAD));
         let isum = _mm256_cvtepi32_ps(products(payload, q));
         acc = _mm256_add_ps(acc, _mm256_mul_ps(_mm256_mul_ps(load_f16(d), _mm256_set1_ps(*scale)), isum));
     }
@@ -67,6 +68,7 @@ pub(super) fn few<const T: usize>(w: Blocks<'_>, acts: [ActBlocks<'_>; T], ahead
     for (at, (payload, d)) in w.payload.as_chunks::<8>().0.iter().zip(w.scales).enumerate() {
         if ahead {
             fetch::<_, 256>(payload.as_ptr().wrapping_byte_add(AHEAD));
+            fetch::<_, 64>(d.as_ptr().wrapping_byte_add(SCALES_AHEAD));
         }
         let d = load_f16(d);
         for (act, acc) in acts.iter().zip(&mut acc) {

@@ -7,9 +7,9 @@ mod attention;
 mod cache;
 mod few;
 mod float;
-mod lanes;
+pub(super) mod lanes;
 mod math;
-mod matmul;
+pub(super) mod matmul;
 mod matmul_q4;
 mod matmul_q8;
 mod peak;
@@ -18,6 +18,8 @@ mod tests;
 mod vector;
 
 use core::ops::Range;
+
+pub(super) use float::put;
 
 use super::detect;
 use crate::{

@@ -4,6 +4,7 @@
 //! up runs the code of [`super::Avx2`], which every such CPU has too.
 
 mod attention;
+mod few;
 pub(super) mod lanes;
 mod math;
 pub(super) mod matmul;

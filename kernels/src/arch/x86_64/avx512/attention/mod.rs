@@ -6,7 +6,7 @@
 mod scores;
 mod values;
 
-use core::arch::x86_64::*;
+use core::{arch::x86_64::*, num::NonZeroUsize};
 
 use super::{
     lanes::{load_part, store, store_part},
@@ -29,8 +29,10 @@ struct Lanes {
     count: usize,
     /// Each lane's query in `[tokens][stride]`; unused lanes repeat the first.
     unit: [i32; LANES],
-    /// Positions a lane looks at; unused lanes none.
-    len: [i32; LANES],
+    /// The first position a lane looks at.
+    start: [i32; LANES],
+    /// The first one after those; unused lanes look at none.
+    end: [i32; LANES],
 }
 
 impl Lanes {
@@ -40,21 +42,32 @@ impl Lanes {
         if lanes(queries.head_dim) == 1 || count == 0 || count > LANES {
             return None;
         }
-        let (mut unit, mut len) = ([0; LANES], [0; LANES]);
+        let (mut unit, mut start, mut end) = ([0; LANES], [0; LANES], [0; LANES]);
         let all = (0..queries.tokens).flat_map(|t| (0..queries.heads).map(move |h| (t, h)));
-        for ((t, h), (unit, len)) in all.zip(unit.iter_mut().zip(&mut len)) {
+        for ((t, h), ((unit, start), end)) in all.zip(unit.iter_mut().zip(&mut start).zip(&mut end)) {
             *unit = i32::try_from(t * queries.stride + h).ok()?;
-            *len = i32::try_from(queries.first_len + t).ok()?;
+            *start = i32::try_from(queries.start(t)).ok()?;
+            *end = i32::try_from(queries.first_len + t).ok()?;
         }
-        Some(Self { count, unit, len })
+        Some(Self { count, unit, start, end })
     }
 }
 
-/// The lanes that look at position `pos`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn looking(len: __m512i, pos: usize) -> __mmask16 {
-    _mm512_cmpgt_epi32_mask(len, _mm512_set1_epi32(pos as i32))
+/// What each lane looks at.
+#[derive(Clone, Copy)]
+struct Seen {
+    start: __m512i,
+    end: __m512i,
+}
+
+impl Seen {
+    /// The lanes that look at position `pos`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn at(&self, pos: usize) -> __mmask16 {
+        let pos = _mm512_set1_epi32(pos as i32);
+        _mm512_mask_cmpgt_epi32_mask(_mm512_cmple_epi32_mask(self.start, pos), self.end, pos)
+    }
 }
 
 /// See [`crate::scalar::attend`]; returns false, having done nothing that matters, when these kernels are not made for the
@@ -68,27 +81,34 @@ pub(super) fn attend(
     out: &mut Tile<'_>,
 ) -> bool {
     let (dim, positions) = (queries.head_dim, queries.last_len());
+    // What the compiler must know without looking into `Lanes::of`, lest it links a panic.
+    let Some(heads) = NonZeroUsize::new(queries.heads) else { return false };
     let Some(lanes) = Lanes::of(queries) else { return false };
-    let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(..positions) else { return false };
+    // Chunks before every window are passed over.
+    let first = queries.start(0) / CHUNK * CHUNK;
+    let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(first..positions) else { return false };
     let fits = out.tokens() == queries.tokens && out.rows() == queries.heads * dim;
     if !fits || !holds(keys, dim, positions) || !holds(values, dim, positions) {
         return false;
     }
-    // SAFETY: an array of sixteen integers.
-    let len = unsafe { _mm512_loadu_si512(lanes.len.as_ptr().cast()) };
-    let Some(max) = scores::all(queries, &lanes.unit, len, keys, scores) else { return false };
+    // SAFETY: two arrays of sixteen integers.
+    let (start, end) =
+        unsafe { (_mm512_loadu_si512(lanes.start.as_ptr().cast()), _mm512_loadu_si512(lanes.end.as_ptr().cast())) };
+    let seen = Seen { start, end };
+    let keys = keys.part(dim, first, positions - first);
+    let Some(max) = scores::all(queries, &lanes.unit, seen, &keys, first, scores) else { return false };
     let mut acc = [[0.0; MAX_DIM]; LANES];
     let mut sum = _mm512_setzero_ps();
     for (chunk, weights) in scores.chunks_mut(CHUNK).enumerate() {
-        let from = chunk * CHUNK;
+        let from = first + chunk * CHUNK;
         let values = values.part(dim, from, weights.len());
-        sum = _mm512_add_ps(sum, weigh(weights, from, len, max, &values));
+        sum = _mm512_add_ps(sum, weigh(weights, from, seen, max, &values));
         values::add(weights, &values, dim, lanes.count, &mut acc);
     }
     let mut sums = [0.0; LANES];
     store(&mut sums, sum);
     for ((lane, acc), sum) in acc.iter().take(lanes.count).enumerate().zip(sums) {
-        let (t, h) = (lane / queries.heads, lane % queries.heads);
+        let (t, h) = (lane / heads, lane % heads);
         for (out, acc) in out.part(t, h * dim, dim).chunks_mut(16).zip(acc.chunks(16)) {
             store_part(out, _mm512_div_ps(load_part(acc), _mm512_set1_ps(sum)));
         }
@@ -110,7 +130,7 @@ fn holds(rows: &CacheRows<'_>, dim: usize, positions: usize) -> bool {
 /// is multiplied into its weight afterwards.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn weigh(weights: &mut [[f32; LANES]], from: usize, len: __m512i, max: __m512, values: &CacheRows<'_>) -> __m512 {
+fn weigh(weights: &mut [[f32; LANES]], from: usize, seen: Seen, max: __m512, values: &CacheRows<'_>) -> __m512 {
     let mut sums = [_mm512_setzero_ps(); 8];
     let scales = match values {
         CacheRows::I8 { scale, .. } => Some(Scales::of(scale)),
@@ -119,7 +139,7 @@ fn weigh(weights: &mut [[f32; LANES]], from: usize, len: __m512i, max: __m512, v
     let mut pos = from;
     for rows in weights.chunks_mut(8) {
         for (row, sum) in rows.iter_mut().zip(&mut sums) {
-            let weight = exp_cut(looking(len, pos), _mm512_sub_ps(load_part(row), max));
+            let weight = exp_cut(seen.at(pos), _mm512_sub_ps(load_part(row), max));
             *sum = _mm512_add_ps(*sum, weight);
             store(
                 row,

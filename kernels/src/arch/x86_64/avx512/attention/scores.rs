@@ -7,21 +7,24 @@ use super::{
         lanes::{load_f16, load_part, store},
         math::tree,
     },
-    BLOCKS, LANES, MAX_DIM, Scales, looking,
+    BLOCKS, LANES, MAX_DIM, Scales, Seen,
 };
 use crate::{BLOCK, CacheRows, Queries, scalar::CHUNK};
 
-/// Scores of all positions, and each lane's largest. `None` when lengths do not fit each other.
+/// Scores of all positions of `keys`, which begin at position `first`, a multiple of a chunk, and each lane's largest. `None`
+/// when lengths do not fit each other.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn all(
     queries: &Queries<'_>,
     unit: &[i32; LANES],
-    len: __m512i,
+    seen: Seen,
     keys: &CacheRows<'_>,
+    first: usize,
     scores: &mut [[f32; LANES]],
 ) -> Option<__m512> {
-    let mut out = Out { scale: _mm512_set1_ps(queries.att_scale), len, max: _mm512_set1_ps(f32::NEG_INFINITY) };
+    let (scale, max) = (_mm512_set1_ps(queries.att_scale), _mm512_set1_ps(f32::NEG_INFINITY));
+    let mut out = Out { scale, seen, first, max };
     match *keys {
         CacheRows::F32(keys) => {
             let x = Floats::of(queries, unit)?;
@@ -44,7 +47,8 @@ pub(super) fn all(
         }
         CacheRows::I8 { q, scale } => {
             let x = Codes::of(queries, unit)?;
-            let rows = scores.chunks_mut(CHUNK).zip(q.chunks(CHUNK * queries.head_dim)).zip(scale.chunks(CHUNK));
+            let rows =
+                scores.chunks_mut(CHUNK).zip(q.chunks((CHUNK * queries.head_dim).max(1))).zip(scale.chunks(CHUNK));
             for (chunk, ((scores, keys), scale)) in rows.enumerate() {
                 let scales = Scales::of(scale);
                 pairs(queries.head_dim, keys, scores, |at, rows, scores| {
@@ -66,7 +70,7 @@ fn pairs<T>(
     scores: &mut [[f32; LANES]],
     mut f: impl FnMut(usize, [&[T]; 2], &mut [[f32; LANES]]),
 ) {
-    for ((index, scores), keys) in scores.chunks_mut(2).enumerate().zip(keys.chunks(2 * dim)) {
+    for ((index, scores), keys) in scores.chunks_mut(2).enumerate().zip(keys.chunks((2 * dim).max(1))) {
         let (first, rest) = keys.split_at_checked(dim).unwrap_or((&[], &[]));
         let second = if scores.len() == 2 { rest } else { first };
         f(2 * index, [first, second], scores);
@@ -76,19 +80,21 @@ fn pairs<T>(
 /// Where scores go.
 struct Out {
     scale: __m512,
-    len: __m512i,
+    seen: Seen,
+    /// The position of the first key.
+    first: usize,
     max: __m512,
 }
 
 impl Out {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn put(&mut self, first: usize, scores: &mut [[f32; LANES]], dots: [__m512; 2]) {
-        for ((pos, out), dot) in (first..).zip(scores).zip(dots) {
+    fn put(&mut self, at: usize, scores: &mut [[f32; LANES]], dots: [__m512; 2]) {
+        for ((pos, out), dot) in (self.first + at..).zip(scores).zip(dots) {
             let score = _mm512_mul_ps(dot, self.scale);
             store(out, score);
             // The second operand where either is NaN, as in the scalar code.
-            self.max = _mm512_mask_max_ps(self.max, looking(self.len, pos), score, self.max);
+            self.max = _mm512_mask_max_ps(self.max, self.seen.at(pos), score, self.max);
         }
     }
 }

@@ -71,7 +71,7 @@ fn columns<T, const C: usize>(
     acc: &mut [[f32; MAX_DIM]; GROUP],
 ) {
     let mut sums = [[_mm512_setzero_ps(); C]; GROUP];
-    for (weights, row) in weights.iter().zip(values.chunks_exact(dim)) {
+    for (weights, row) in weights.iter().zip(values.chunks_exact(dim.max(1))) {
         let weights = weights.get(first..).and_then(|weights| weights.first_chunk::<GROUP>());
         let (Some(weights), Some(row)) = (weights, row.get(at..)) else { return };
         let mut v = [_mm512_setzero_ps(); C];

@@ -1,0 +1,101 @@
+//! VNNI in 256-bit registers, without AVX-512 (Alder Lake 2021, Sierra Forest, Zen 5, and later).
+//!
+//! Products with quantised weights have code of their own, in the panels of [`super::Avx2`]; everything else is its code.
+
+mod matmul;
+mod peak;
+#[cfg(test)]
+mod tests;
+
+use core::ops::Range;
+
+use super::{Avx2, detect};
+use crate::{
+    CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Pairs, Panel, Query, Store, Tile, acts::ActRowMut,
+    arena::Line, scalar,
+};
+
+/// Proof that AVX-VNNI may be executed, and all of [`Avx2`].
+#[derive(Clone, Copy, Debug)]
+pub struct AvxVnni(Avx2);
+
+impl AvxVnni {
+    /// The value `select` hands out after [`AvxVnni::new`] said yes.
+    pub(crate) const STATIC: Self = Self(Avx2::STATIC);
+
+    /// `Some` when this CPU and its operating system support the kernels.
+    pub fn new() -> Option<Self> {
+        let avx2 = Avx2::new()?;
+        detect::features().avxvnni.then_some(Self(avx2))
+    }
+}
+
+impl Kernels for AvxVnni {
+    fn name(&self) -> &'static str {
+        "avxvnni"
+    }
+
+    fn panel(&self, format: Format) -> Panel {
+        self.0.panel(format)
+    }
+
+    fn matmul(&self, w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &mut Tile<'_>, store: Store) {
+        if !w.format().is_quantised() {
+            return self.0.matmul(w, panels, x, out, store);
+        }
+        // SAFETY: `self` exists, so this CPU has the features the function enables; it asks for nothing else.
+        let done = matches!(w.panel(), Panel::R8) && unsafe { matmul::matmul(w, panels.clone(), x, out, store) };
+        if !done {
+            scalar::matmul(w, panels, x, out, store);
+        }
+    }
+
+    fn quantise(&self, x: &[f32], row: ActRowMut<'_>) -> Result<(), NotFinite> {
+        self.0.quantise(x, row)
+    }
+
+    fn rmsnorm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
+        self.0.rmsnorm(x, weight, eps, out)
+    }
+
+    fn layernorm(&self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
+        self.0.layernorm(x, weight, bias, eps, out)
+    }
+
+    fn softmax(&self, x: &mut [f32]) {
+        self.0.softmax(x);
+    }
+
+    fn rotate(&self, x: &mut [f32], cos_sin: &[f32], pairs: Pairs) {
+        self.0.rotate(x, cos_sin, pairs);
+    }
+
+    fn gate(&self, function: Gate, gate: &mut [f32], up: &[f32]) {
+        self.0.gate(function, gate, up);
+    }
+
+    fn store_f16(&self, x: &[f32], out: &mut [u16]) -> Result<(), NotFinite> {
+        self.0.store_f16(x, out)
+    }
+
+    fn store_i8(&self, x: &[f32], out: &mut [i8]) -> Result<u16, NotFinite> {
+        self.0.store_i8(x, out)
+    }
+
+    fn peak(&self, rounds: usize) -> usize {
+        // SAFETY: `self` exists, so this CPU has the features the function enables; it asks for nothing else.
+        unsafe { peak::peak(rounds) }
+    }
+
+    fn read(&self, data: &[Line]) -> u64 {
+        self.0.read(data)
+    }
+
+    fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
+        self.0.att_scores(query, keys, scale, out)
+    }
+
+    fn att_values(&self, scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
+        self.0.att_values(scores, max, values, acc)
+    }
+}
