@@ -14,7 +14,8 @@ use pipsqueak::{KvType, kernels::Format};
 #[derive(Parser, Debug)]
 #[command(name = "pipsqueak", version, about, max_term_width = 100)]
 #[command(
-    after_help = "MODEL is a .gguf, a llama2.c .bin (with --tokenizer), a packed .pips, or nothing: the model in the box.\n\
+    after_help = "MODEL is a .gguf, a Hugging Face folder, a llama2.c .bin (with --tokenizer), a packed .pips, or nothing: the \
+model in the box.\n\
 Text goes to stdout, everything else to stderr. Exit status: 0 ok, 2 bad use, 1 otherwise."
 )]
 pub struct Cli {
@@ -61,7 +62,7 @@ pub enum Command {
 /// Which model.
 #[derive(Args, Debug, Clone, Default)]
 pub struct ModelArgs {
-    /// Model file (.gguf, .bin, .pips); the model in the box when left away
+    /// Model file (.gguf, .bin, .pips) or Hugging Face folder; the model in the box when left away
     #[arg(value_name = "MODEL")]
     pub model: Option<PathBuf>,
     #[command(flatten)]

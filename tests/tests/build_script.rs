@@ -1,6 +1,10 @@
 //! The packer as a firmware's `build.rs` calls it: from a path to the bytes that the program includes.
 
-use std::{fs, path::Path};
+use std::{
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
 
 use pipsqueak::{
     Image,
@@ -103,6 +107,67 @@ fn steps_are_told_in_order() {
     assert_eq!(seen.into_inner().unwrap(), [Step::Writing, Step::Measuring, Step::Packing]);
     let boxed = Image::open(boxed::stories()).unwrap();
     assert_eq!(Image::open(image.bytes()).unwrap().config(), boxed.config());
+}
+
+/// The example `build` of `pipsqueak-cli`, with the profile of these tests.
+fn example() -> PathBuf {
+    let this = env::current_exe().expect("this test's file");
+    let profile = this.ancestors().nth(2).and_then(Path::file_name).and_then(|name| name.to_str());
+    let profile = profile.filter(|name| *name != "debug").unwrap_or("dev");
+    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args([
+            "build",
+            "--package",
+            "pipsqueak-cli",
+            "--example",
+            "build",
+            "--message-format",
+            "json",
+            "--profile",
+            profile,
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .stderr(Stdio::inherit())
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "the example does not build");
+    let text = String::from_utf8(output.stdout).expect("JSON lines");
+    let messages = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let executable = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
+    executable.expect("an example was built")
+}
+
+/// The build script of docs/firmware.md, run as cargo runs one: in the package's folder, told where to write.
+#[test]
+fn the_page_s_build_script_works() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let page = fs::read_to_string(root.join("docs/firmware.md")).unwrap();
+    let source = fs::read_to_string(root.join("host-cli/examples/build.rs")).unwrap();
+    let (_, code) = source.split_once("\n\n").unwrap();
+    assert!(
+        page.contains(&format!("```rust\n{code}```")),
+        "host-cli/examples/build.rs is not what docs/firmware.md shows"
+    );
+
+    let folder = Folder::new("build-script-page");
+    let (package, out_dir) = (folder.0.join("package"), folder.0.join("out"));
+    fs::create_dir_all(package.join("models")).unwrap();
+    fs::create_dir_all(&out_dir).unwrap();
+    let script = example();
+    let run = || Command::new(&script).current_dir(&package).env("OUT_DIR", &out_dir).output().unwrap();
+    let output = run();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(!output.status.success() && said.starts_with("Error: models/stories.gguf: "), "{said}");
+
+    let model = TinyModel::random(tiny_config(), 2).gguf(Encoding::Q4_0).bytes();
+    fs::write(package.join("models/stories.gguf"), model).unwrap();
+    let output = run();
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(output.stdout, b"cargo::rerun-if-changed=models/stories.gguf\n");
+    let bytes = Aligned::new(&fs::read(out_dir.join("stories.pips")).unwrap());
+    let image = Image::open(bytes.bytes()).unwrap();
+    image.verify().unwrap();
+    assert!(image.entries().all(|entry| !entry.format.is_quantised() || entry.panel == Panel::D4));
 }
 
 /// One plain line, as a failed build shows it.

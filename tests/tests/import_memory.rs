@@ -5,12 +5,19 @@ use std::{
     cell::Cell,
 };
 
+use pipsqueak::{
+    Config,
+    kernels::{Format, Panel},
+};
 use pipsqueak_cli::{
-    import::{self, gguf, llama2c},
+    import::{self, gguf, huggingface, llama2c},
+    pack::Quant,
     source::Encoding,
 };
 use pipsqueak_tests::{
+    engine::packed,
     gguf_writer::{GgufWriter, Value},
+    small_vocab,
     tiny_model::{TinyModel, tiny_config},
 };
 
@@ -69,6 +76,57 @@ fn claims_are_not_believed() {
         }
         println!("{name}: {most} bytes at most for a file of {}", bytes.len());
         assert!(most < 64 * 1024, "{name}: {most} bytes");
+    }
+}
+
+/// The same for a folder: numbers of its configuration and of its header.
+#[test]
+fn claims_of_a_folder_are_not_believed() {
+    let model = TinyModel::random(tiny_config(), 1).huggingface(Encoding::BF16).with_vocab(&small_vocab::bpe());
+    let folder = model.folder(None);
+    let vocabulary = folder.0["tokenizer.json"].len();
+    let mut most = 0;
+    for key in
+        ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "head_dim"]
+    {
+        for value in [1u64 << 12, 1 << 20, 1 << 24, u64::from(u32::MAX), u64::MAX] {
+            let mut model = model.clone();
+            model.config[key] = value.into();
+            let folder = model.folder(None);
+            most = most.max(peak(|| drop(huggingface::open(&folder.files()))));
+            // Without weights to compare it with.
+            most = most.max(peak(|| drop(huggingface::vocab_only(&folder.files()))));
+        }
+    }
+    let weights = &folder.0["model.safetensors"];
+    let header = 8 + u64::from_le_bytes(weights[..8].try_into().unwrap()) as usize;
+    for at in (0..header).step_by(3) {
+        let mut folder = folder.clone();
+        let bytes = folder.0.get_mut("model.safetensors").unwrap();
+        bytes[at..at + 8].copy_from_slice(b"99999999");
+        most = most.max(peak(|| drop(huggingface::open(&folder.files()))));
+    }
+    let bound = 16 * (header + vocabulary);
+    println!("folder: {most} bytes at most for a header of {header} and a vocabulary of {vocabulary}");
+    assert!(most < bound, "{most} bytes of {bound}");
+}
+
+/// A folder is packed tensor by tensor: beside the image there is room for a few rows, not for the weights as `f32`.
+#[test]
+fn a_folder_is_packed_tensor_by_tensor() {
+    let config = Config { dim: 256, hidden_dim: 1024, head_dim: 64, rope_dim: 64, n_layers: 4, ..tiny_config() };
+    let folder = TinyModel::random(config, 1).huggingface(Encoding::BF16).folder(Some(3));
+    let files = folder.files();
+    for (quant, part) in [(Format::Q8, 8), (Format::Q4, 4)] {
+        let mut image = 0;
+        let most = peak(|| {
+            let source = huggingface::open(&files).unwrap();
+            image = packed(&source, Quant::To(quant), Panel::R8).bytes().len();
+        });
+        let weights = config.parameters() as usize * 4;
+        println!("{}: {most} bytes at most for an image of {image}; the weights are {weights} as f32", quant.name());
+        assert!(most < image + 64 * 1024, "{most} bytes for an image of {image}");
+        assert!(image < weights * part / 24, "the image is small beside the weights");
     }
 }
 

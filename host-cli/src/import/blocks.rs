@@ -82,9 +82,10 @@ impl Run {
         std::array::from_fn(|i| scales[i / 16] * f32::from(self.codes[i]) + self.minima[i / 16])
     }
 
-    /// The same values over another factor, where the codes stay within `i8`.
+    /// The same values over one factor, a divisor of both halves', where the codes stay within `i8`.
     pub(crate) fn over(&self, factor: i8) -> Option<[i8; BLOCK]> {
-        let times = self.factors.map(|own| i16::from(own) / i16::from(factor.max(1)));
+        let times = self.factors.map(|own| i16::from(own).checked_div(factor.into()));
+        let times = [times[0]?, times[1]?];
         let mut codes = [0; BLOCK];
         for (i, (code, own)) in codes.iter_mut().zip(self.codes).enumerate() {
             *code = i8::try_from(times[i / 16] * i16::from(own)).ok()?;

@@ -53,9 +53,10 @@ fn without_minimum(run: &Run) -> Option<Block> {
     if run.minima != [0.0; 2] {
         return None;
     }
-    // Over the block's own scale nothing is lost; over the largest common factor, its product's rounding to f16.
+    // Over the block's own scale nothing is lost, nor over its opposite, as 128 is no code but -128 is. Over the largest
+    // common factor it is the product's rounding to f16.
     let common = gcd(run.factors[0].unsigned_abs(), run.factors[1].unsigned_abs());
-    [1, common].into_iter().filter_map(|factor| i8::try_from(factor).ok()).find_map(|factor| {
+    [1, -1, i8::try_from(common).unwrap_or(1)].into_iter().find_map(|factor| {
         let codes = run.over(factor)?;
         Some(Block { scales: [f32_to_f16(run.d * f32::from(factor)), 0], codes: codes.map(i8::cast_unsigned) })
     })

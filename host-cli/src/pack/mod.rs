@@ -335,7 +335,7 @@ fn fill_tensors(
     })?;
     let done = jobs.into_iter().map(|job| job.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner));
     Ok(loss::converted(done.filter_map(|(tensor, entry, _, loss)| {
-        let from = tensor.data.is_converted().filter(|_| !tensor.kind.is_vector())?;
+        let from = tensor.data.converted_from().filter(|_| !tensor.kind.is_vector())?;
         Some((from, entry.format, loss))
     })))
 }

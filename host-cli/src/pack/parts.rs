@@ -25,7 +25,7 @@ pub enum PartData<'a> {
 
 impl PartData<'_> {
     /// The format of ours that holds the values without loss (llama2.c's q80: but for its scales' rounding to f16), or with
-    /// the least where none does: see [`PartData::is_converted`].
+    /// the least where none does: see [`PartData::converted_from`].
     pub fn format(&self) -> Format {
         match self {
             Self::Foreign(tensor) => match tensor.encoding {
@@ -52,7 +52,7 @@ impl PartData<'_> {
     }
 
     /// The encoding of a foreign tensor that no format of ours has, so that the packer says what became of it.
-    pub fn is_converted(&self) -> Option<Encoding> {
+    pub fn converted_from(&self) -> Option<Encoding> {
         let Self::Foreign(tensor) = self else { return None };
         let ours = matches!(
             tensor.encoding,

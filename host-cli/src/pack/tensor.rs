@@ -79,7 +79,7 @@ fn float(tensor: &PartTensor<'_>, entry: &Entry, out: &mut [u8]) -> Result<Loss,
         if !finite {
             return Err(overflow(entry, row));
         }
-        if tensor.data.is_converted().is_some() {
+        if tensor.data.converted_from().is_some() {
             let back: Vec<f32> = match entry.format {
                 Format::F32 => values.clone(),
                 Format::F16 => out.as_chunks::<2>().0.iter().map(|x| f16_to_f32(u16::from_le_bytes(*x))).collect(),
@@ -98,7 +98,7 @@ fn quantised(
     out: &mut [u8],
 ) -> Result<Loss, PackError> {
     let same = tensor.data.format() == entry.format;
-    let converted = tensor.data.is_converted().is_some();
+    let converted = tensor.data.converted_from().is_some();
     let mut matrix = MatrixMut::new(entry.format, entry.panel, tensor.rows, tensor.cols, out)
         .map_err(|error| PackError::Image(layout_error(entry, error)))?;
     let mut values = vec![0.0f32; tensor.cols];

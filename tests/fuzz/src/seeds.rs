@@ -10,11 +10,13 @@ use pipsqueak::{
 };
 use pipsqueak_cli::{
     chat, digits,
+    import::huggingface::names,
     source::Encoding,
     vocab::{self, PreTokenizer, VocabModel, VocabSource},
 };
 use pipsqueak_tests::{
     engine::{Arenas, TinyFile},
+    huggingface_writer::{safetensors_file, tokenizer_json},
     llama2c_writer::tokenizer_bin,
     small_vocab,
     tiny_model::{self, TinyModel, tiny_config},
@@ -73,6 +75,23 @@ fn main() -> std::io::Result<()> {
     write("llama2c", "v0-untied", &untied.llama2c_v0())?;
     write("llama2c", "v1", &untied.llama2c_v1())?;
     write("llama2c", "v2", &model.llama2c_v2(32))?;
+    for encoding in [Encoding::F32, Encoding::F16, Encoding::BF16] {
+        for (name, model) in [("tied", &model), ("untied", &untied)] {
+            let model = model.huggingface(encoding);
+            let (config, weights) = (model.config.to_string(), safetensors_file(&model.tensors));
+            let len = (config.len() as u16).to_le_bytes();
+            write("safetensors", &format!("{name}-{encoding:?}"), &[&len, config.as_bytes(), &weights].concat())?;
+        }
+    }
+    let index = [&[0, 0], model.huggingface(Encoding::F32).folder(Some(3)).0[names::INDEX].as_slice()].concat();
+    write("safetensors", "index", &index)?;
+    for (name, mut vocab) in [("bpe", small_vocab::bpe()), ("sentencepiece", small_vocab::sentencepiece())] {
+        // A JSON object has every text once.
+        vocab.tokens.retain(|token| token.bytes != b"a" || token.score == 0.0);
+        let json = tokenizer_json(&vocab).to_string();
+        let rows = (vocab.tokens.len() as u16).to_le_bytes();
+        write("tokenizer_json", name, &[&rows, json.as_bytes()].concat())?;
+    }
     write("classifier", "plain", digits::PLAIN)?;
     write("classifier", "hidden", digits::HIDDEN)?;
     let text = "the cat'S sat on 1234 mats:\r\n  é\u{301} 漢字。\u{3000}🙂 <s>".as_bytes();

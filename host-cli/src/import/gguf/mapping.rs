@@ -224,7 +224,7 @@ fn rope_factors(
     check_shape(info, 1, u64::from(config.rope_dim / 2))?;
     let (encoding, data) = container.data(info)?;
     if encoding != Encoding::F32 {
-        let found = format!("{encoding:?}");
+        let found = encoding.name().into();
         return Err(ImportError::BadValue { what: format!("the type of {ROPE_FACTORS}"), found, want: "F32".into() });
     }
     let factors: Vec<f32> = data.chunks_exact(4).map(f32_at).collect();
