@@ -114,7 +114,9 @@ fn a_turn_costs_its_new_tokens() {
                     // Back to the first turn: the cache has its beginning.
                     said.turns.clear();
                     let (prompt, _) = shape.tokens(&vocab, &said, USERS[0]).unwrap();
-                    assert_eq!(say(&mut talk, &prompt, &settings(sampling, 5)).new_prompt_tokens, 1);
+                    let new = say(&mut talk, &prompt, &settings(sampling, 5)).new_prompt_tokens;
+                    // A template that cannot be split writes what comes before the answer otherwise when it is the last turn.
+                    assert!(if even { new == 1 } else { new < prompt.len() }, "{new} of {}, {even}", prompt.len());
                 });
             }
         }
@@ -176,7 +178,10 @@ fn an_interrupted_answer_leaves_a_conversation() {
                 let asked = Cell::new(0);
                 let interrupted = || asked.replace(asked.get() + 1) >= after;
                 let answer = talk.answer(&prompt, &settings(sampling, 40), &interrupted, &mut |_| Ok(())).unwrap();
-                assert_eq!(answer.stopped, Stopped::Interrupted, "{after}");
+                // Drafts that hold may have brought all of it before.
+                let (end, told) = (answer.stopped, asked.get() > after);
+                assert_eq!(end, if told { Stopped::Interrupted } else { Stopped::Length }, "{after}");
+                assert!(told || drafts > 0 && after > batches, "{after}");
                 assert_eq!(answer.tokens.is_empty(), after < batches, "{after}");
                 assert!(whole.tokens.starts_with(&answer.tokens));
                 assert_eq!(talk.history().len(), talk.session().position().max(talk.history().len()));

@@ -25,7 +25,7 @@ fn model(folder: &Folder, name: &str, template: &str, seq_len: u32) -> String {
     let mut file = TinyFile::new(TinyModel::random(Config { seq_len, ..tiny_config() }, 7));
     file.vocab = Some(small_vocab::chat(small_vocab::bpe()));
     file.chat_template = Some(template.into());
-    folder.file(name, file.pack(Format::Q8, Panel::R4).bytes())
+    folder.file(name, file.pack(Format::Q8, Panel::R1).bytes())
 }
 
 /// Runs `chat` with these lines on stdin.
@@ -236,7 +236,9 @@ fn models_that_cannot_chat_say_so() {
     let mut bytes = good.clone();
     bytes[section.offset as usize + 20] ^= 1;
     let damaged = folder.file("damaged.pips", &bytes);
-    chat(&[&damaged], "a\n").fails(1, &["damaged.pips", "chat pieces are damaged", "CRC-32"]);
+    let read_in_place = ["--kernels", "scalar"];
+    chat(&[&[damaged.as_str()], &read_in_place[..]].concat(), "a\n")
+        .fails(1, &["damaged.pips", "chat pieces are damaged", "CRC-32"]);
     let check = run(&["selftest", &damaged]);
     assert!(check.status == 1 && check.stderr.contains("chat pieces are damaged"), "{check:?}");
     let kept = folder.name("kept.pips");
