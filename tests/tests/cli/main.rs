@@ -6,6 +6,7 @@ mod chat;
 mod corpus;
 mod digits;
 mod folders;
+mod gemma;
 mod program;
 mod state;
 mod tokenize;
