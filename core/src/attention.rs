@@ -183,9 +183,51 @@ impl Attention<'_, '_> {
     ) {
         let Groups { kv_heads, heads, tokens } = *groups;
         let (t, kv_head) = (index / kv_heads * tokens.get(), index % kv_heads);
+        let unit = t * self.config.n_heads as usize + kv_head * heads;
+        self.together(kernels, unit, (t, kv_head, heads), scores, out);
+    }
+
+    /// Attention of consecutive units from `first` on, as many as `out` has room for; `few` of those that share a head of the
+    /// cache at once.
+    pub(crate) fn heads<K: Kernels + ?Sized>(
+        &self,
+        kernels: &K,
+        few: usize,
+        first: usize,
+        scores: &mut [f32],
+        mut out: &mut [f32],
+    ) {
+        let head_dim = (self.config.head_dim as usize).max(1);
+        let (Some(n_heads), Some(kv_heads)) =
+            (NonZeroUsize::new(self.config.n_heads as usize), NonZeroUsize::new(self.config.n_kv_heads as usize))
+        else {
+            return;
+        };
+        let shared_by = NonZeroUsize::new(n_heads.get() / kv_heads).unwrap_or(NonZeroUsize::MIN);
+        let mut unit = first;
+        while out.len() >= head_dim {
+            let (t, head) = (unit / n_heads, unit % n_heads);
+            let left = shared_by.get() - head % shared_by;
+            let count = left.min(few.max(1)).min(out.len() / head_dim);
+            let (here, rest) = out.split_at_mut_checked(count * head_dim).unwrap_or_default();
+            let mut tile = Tile::whole(here, count * head_dim, 1);
+            self.together(kernels, unit, (t, head / shared_by, count), scores, &mut tile);
+            (unit, out) = (unit + count, rest);
+        }
+    }
+
+    /// Attention of `heads` heads from unit `unit` on, of token `t` and those after it that `out` has room for, over one head of
+    /// the cache.
+    fn together<K: Kernels + ?Sized>(
+        &self,
+        kernels: &K,
+        unit: usize,
+        (t, kv_head, heads): (usize, usize, usize),
+        scores: &mut [f32],
+        out: &mut Tile<'_>,
+    ) {
         let head_dim = self.config.head_dim as usize;
         let stride = self.config.n_heads as usize;
-        let unit = t * stride + kv_head * heads;
         let blocks = head_dim.div_ceil(BLOCK);
         let (q, scale): (&[i8], &[f32]) = match self.cache.kv() {
             KvType::I8 => (rest(self.query.q, unit * blocks * BLOCK), rest(self.query.scale, unit * blocks)),

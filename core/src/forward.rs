@@ -205,6 +205,18 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
                     });
                     return Ok(());
                 }
+                // Likewise.
+                let few = kernels.att_few(config.head_dim as usize).min(lanes);
+                if few > 1 {
+                    // Neighbours, so that heads that share one of the cache come together.
+                    let each = count.div_ceil(slots.get()).max(1);
+                    let out = part_mut(xb, first * config.head_dim as usize, count * config.head_dim as usize);
+                    let hands = Rows::new(out, each * config.head_dim as usize);
+                    share(team, 0, slots.get().min(count), (hands, scores), |hand, (out, scores)| {
+                        attention.heads(kernels, few, first + hand * each, scores, out);
+                    });
+                    return Ok(());
+                }
                 let mut rows = Rows::new(xb, config.head_dim as usize);
                 let hands = Dealt::new(&mut rows, first, first + count, slots);
                 share(team, 0, slots.get().min(count), (hands, scores), |_, (hand, scores)| {

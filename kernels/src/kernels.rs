@@ -199,6 +199,12 @@ pub trait Kernels: Sync {
         1
     }
 
+    /// Heads of one token, of `head_dim` elements, that [`Self::attend`] takes together better than one after the other, where
+    /// they share a head of the cache; at most [`Self::att_lanes`].
+    fn att_few(&self, _head_dim: usize) -> usize {
+        1
+    }
+
     /// See [`scalar::attend`].
     fn attend(
         &self,

@@ -267,7 +267,8 @@ fn attend(kernels: &dyn Kernels, arena: &mut [Line], cache: Cache) -> Outcome {
     let mut count = 0;
     let mut seed = 8000;
     for dim in HEAD_DIMS {
-        for (tokens, heads) in [(1, 1), (1, 9), (2, 3), (5, 3), (16, 1), (4, 4), (7, 2), (2, 8)] {
+        for (tokens, heads) in [(1, 1), (1, 2), (1, 3), (1, 4), (1, 9), (2, 3), (5, 3), (16, 1), (4, 4), (7, 2), (2, 8)]
+        {
             for first_len in [1, 2, 7, 56, 63, 64, 65, 129] {
                 seed += 1;
                 count += attend_case(kernels, arena, cache, dim, (tokens, heads), first_len, seed)?.unwrap_or(0);

@@ -108,6 +108,10 @@ impl Kernels for Amx {
         self.0.att_lanes(head_dim)
     }
 
+    fn att_few(&self, head_dim: usize) -> usize {
+        self.0.att_few(head_dim)
+    }
+
     fn attend(
         &self,
         queries: &Queries<'_>,

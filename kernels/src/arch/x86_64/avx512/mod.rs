@@ -108,6 +108,10 @@ impl Kernels for Avx512Vnni {
         attention::lanes(head_dim)
     }
 
+    fn att_few(&self, head_dim: usize) -> usize {
+        attention::few(head_dim)
+    }
+
     fn attend(
         &self,
         queries: &Queries<'_>,

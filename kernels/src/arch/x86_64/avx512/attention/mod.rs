@@ -3,6 +3,7 @@
 //! A key is read once for all queries, an element broadcast to all lanes, and a query's eight partial sums are eight
 //! registers. Scores and weights lie `[position][lane]`. Values are read once for eight queries.
 
+mod few;
 mod scores;
 mod values;
 
@@ -18,6 +19,11 @@ use crate::{BLOCK, CacheRows, Queries, Tile, scalar::CHUNK};
 const LANES: usize = 16;
 /// The widest head.
 const MAX_DIM: usize = 256;
+
+/// Queries of one token, of heads of this width, that are taken together where they are too few for all lanes.
+pub(super) fn few(head_dim: usize) -> usize {
+    if head_dim.is_multiple_of(BLOCK) && (BLOCK..=MAX_DIM).contains(&head_dim) { few::MOST } else { 1 }
+}
 
 /// Queries of heads of this width at once.
 pub(super) fn lanes(head_dim: usize) -> usize {
@@ -83,9 +89,23 @@ pub(super) fn attend(
     let (dim, positions) = (queries.head_dim, queries.last_len());
     // What the compiler must know without looking into `Lanes::of`, lest it links a panic.
     let Some(heads) = NonZeroUsize::new(queries.heads) else { return false };
-    let Some(lanes) = Lanes::of(queries) else { return false };
     // Chunks before every window are passed over.
     let first = queries.start(0) / CHUNK * CHUNK;
+    if few::takes(queries) {
+        let fits = out.tokens() == 1 && out.rows() == queries.heads * dim;
+        if !fits || first >= positions || !holds(keys, dim, positions) || !holds(values, dim, positions) {
+            return false;
+        }
+        let len = positions - first;
+        let (keys, values) = (keys.part(dim, first, len), values.part(dim, first, len));
+        return few::attend(
+            queries,
+            few::Stretch { keys, values, len, skipped: queries.start(0) - first },
+            scores,
+            out,
+        );
+    }
+    let Some(lanes) = Lanes::of(queries) else { return false };
     let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(first..positions) else { return false };
     let fits = out.tokens() == queries.tokens && out.rows() == queries.heads * dim;
     if !fits || !holds(keys, dim, positions) || !holds(values, dim, positions) {

@@ -32,7 +32,7 @@ pub(super) fn add(
 /// Sixteen int8 as floats.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn load_i8(x: &[i8; 16]) -> __m512 {
+pub(super) fn load_i8(x: &[i8; 16]) -> __m512 {
     // SAFETY: `x` is sixteen readable bytes; `loadu` asks for no alignment.
     _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(x.as_ptr().cast()) }))
 }

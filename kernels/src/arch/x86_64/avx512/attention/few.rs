@@ -1,0 +1,417 @@
+//! Attention of one token, up to four of whose queries share a head of the cache: positions in the lanes.
+//!
+//! A query in each lane, as for many, would leave most lanes empty. Sixteen keys are read once for all queries; scores and
+//! weights lie `[query][position]`; a value is read once for all queries, whose sums stay in registers for a chunk.
+
+use core::arch::x86_64::*;
+
+use super::{
+    super::{
+        lanes::{fetch, lanes, load_f16, load_part, store, store_part},
+        math::exp_cut,
+    },
+    MAX_DIM,
+    scores::flipped,
+    values::load_i8,
+};
+use crate::{BLOCK, CacheRows, Queries, Tile, scalar::CHUNK};
+
+/// Queries at once, at most.
+pub(super) const MOST: usize = 4;
+/// Bytes ahead of those that are used just now, which are fetched.
+pub(super) const AHEAD: usize = 2048;
+/// Bytes of a register: elements of an int8 key that are multiplied at once.
+const SLICE: usize = 64;
+
+/// Whether these queries are few enough, and heads of a width for which this is written.
+pub(super) fn takes(queries: &Queries<'_>) -> bool {
+    let dim = queries.head_dim;
+    queries.tokens == 1 && (1..=MOST).contains(&queries.heads) && dim.is_multiple_of(BLOCK) && dim <= MAX_DIM
+}
+
+/// What the queries look at, with the positions before passed over.
+#[derive(Clone, Copy)]
+pub(super) struct Stretch<'a> {
+    pub(super) keys: CacheRows<'a>,
+    pub(super) values: CacheRows<'a>,
+    /// Positions.
+    pub(super) len: usize,
+    /// Those at the beginning that a window leaves out, fewer than a chunk.
+    pub(super) skipped: usize,
+}
+
+impl Stretch<'_> {
+    /// Of sixteen positions from `at` on, those that are looked at.
+    #[inline]
+    fn seen(&self, at: usize) -> __mmask16 {
+        lanes(self.len.saturating_sub(at)) & !lanes(self.skipped.saturating_sub(at))
+    }
+}
+
+/// See [`crate::scalar::attend`]; false, having done nothing that matters, when lengths do not fit each other.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn attend(queries: &Queries<'_>, on: Stretch<'_>, scores: &mut [f32], out: &mut Tile<'_>) -> bool {
+    match queries.heads {
+        1 => of::<1>(queries, on, scores, out),
+        2 => of::<2>(queries, on, scores, out),
+        3 => of::<3>(queries, on, scores, out),
+        4 => of::<4>(queries, on, scores, out),
+        _ => false,
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn of<const H: usize>(queries: &Queries<'_>, on: Stretch<'_>, scores: &mut [f32], out: &mut Tile<'_>) -> bool {
+    let dim = queries.head_dim;
+    let mut rows = scores.chunks_exact_mut(on.len.max(1));
+    let mut scores: [&mut [f32]; H] = core::array::from_fn(|_| rows.next().unwrap_or_default());
+    if scores.iter().any(|row| row.len() != on.len) {
+        return false;
+    }
+    let best = match on.keys {
+        CacheRows::F32(keys) => floats(queries, &on, keys, |key| load_part(key), &mut scores),
+        CacheRows::F16(keys) => floats(queries, &on, keys, |key| load_f16(key), &mut scores),
+        CacheRows::I8 { q, scale } => codes(queries, &on, q, scale, &mut scores),
+    };
+    let Some(best) = best else { return false };
+    let mut acc = [[0.0; MAX_DIM]; H];
+    let mut sums = [0.0; H];
+    for from in (0..on.len).step_by(CHUNK) {
+        let len = CHUNK.min(on.len - from);
+        let values = on.values.part(dim, from, len);
+        let scale = match values {
+            CacheRows::I8 { scale, .. } => Some(scale),
+            _ => None,
+        };
+        let mut weights = [[0.0; CHUNK]; H];
+        for (((scores, weights), sum), best) in scores.iter().zip(&mut weights).zip(&mut sums).zip(best) {
+            let scores = scores.get(from..from + len).unwrap_or_default();
+            *sum += weigh(&on, scores, from, best, scale, weights);
+        }
+        match values {
+            CacheRows::F32(values) => add(&weights, values, |v| load_part(v), dim, &mut acc),
+            CacheRows::F16(values) => add(&weights, values, |v| load_f16(v), dim, &mut acc),
+            CacheRows::I8 { q, .. } => add(&weights, q, |v| load_i8(v), dim, &mut acc),
+        }
+    }
+    for ((h, acc), sum) in acc.iter().enumerate().zip(sums) {
+        for (out, acc) in out.part(0, h * dim, dim).chunks_mut(16).zip(acc.as_chunks::<16>().0) {
+            store_part(out, _mm512_div_ps(load_part(acc), _mm512_set1_ps(sum)));
+        }
+    }
+    true
+}
+
+// --- scores -----------------------------------------------------------------------------------------------------------
+
+/// Writes sixteen scores from `at` on, fewer at the end, and remembers each query's largest.
+struct Out<const H: usize> {
+    scale: __m512,
+    best: [__m512; H],
+}
+
+impl<const H: usize> Out<H> {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn new(queries: &Queries<'_>) -> Self {
+        Self { scale: _mm512_set1_ps(queries.att_scale), best: [_mm512_set1_ps(f32::NEG_INFINITY); H] }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn put(&mut self, on: &Stretch<'_>, at: usize, dots: [__m512; H], scores: &mut [&mut [f32]; H]) {
+        let seen = on.seen(at);
+        for ((scores, best), dot) in scores.iter_mut().zip(&mut self.best).zip(dots) {
+            let score = _mm512_mul_ps(dot, self.scale);
+            let end = (at + 16).min(scores.len());
+            store_part(scores.get_mut(at..end).unwrap_or_default(), score);
+            // The second operand where either is NaN, as in the scalar code.
+            *best = _mm512_mask_max_ps(*best, seen, score, *best);
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn best(&self) -> [f32; H] {
+        self.best.map(|best| {
+            let mut lanes = [0.0; 16];
+            store(&mut lanes, best);
+            lanes.into_iter().fold(f32::NEG_INFINITY, |max, score| if score > max { score } else { max })
+        })
+    }
+}
+
+/// Scores over an int8 cache: per block of 32 elements `acc = acc + (kd * qd) * isum`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn codes<const H: usize>(
+    queries: &Queries<'_>,
+    on: &Stretch<'_>,
+    keys: &[i8],
+    scale: &[u16],
+    scores: &mut [&mut [f32]; H],
+) -> Option<[f32; H]> {
+    let dim = queries.head_dim;
+    let (codes, scales) = (queries.q.get(..H * dim)?, queries.scale.get(..H * (dim / BLOCK))?);
+    let (keys, scale) = (keys.get(..on.len * dim)?, scale.get(..on.len)?);
+    let mut q = [[[_mm512_setzero_si512(); 5]; MAX_DIM / SLICE]; H];
+    for (q, codes) in q.iter_mut().zip(codes.chunks_exact(dim.max(1))) {
+        for (q, codes) in q.iter_mut().zip(codes.chunks(SLICE)) {
+            *q = spread(codes);
+        }
+    }
+    let mut out = Out::<H>::new(queries);
+    for ((at, keys), scale) in (0..).step_by(16).zip(keys.chunks((16 * dim).max(1))).zip(scale.chunks(16)) {
+        let kd = sixteen(scale);
+        let mut acc = [_mm512_setzero_ps(); H];
+        for (slice, start) in (0..dim).step_by(SLICE).enumerate() {
+            let width = SLICE.min(dim - start);
+            let sums = sums(keys, dim, start, width, &q, slice);
+            for ((acc, sums), scales) in acc.iter_mut().zip(sums).zip(scales.chunks_exact((dim / BLOCK).max(1))) {
+                let scales = scales.get(2 * slice..).unwrap_or_default();
+                for (isum, qd) in sums.into_iter().zip(scales) {
+                    let d = _mm512_mul_ps(kd, _mm512_set1_ps(*qd));
+                    *acc = _mm512_add_ps(*acc, _mm512_mul_ps(d, _mm512_cvtepi32_ps(isum)));
+                }
+            }
+        }
+        out.put(on, at, acc, scores);
+    }
+    Some(out.best())
+}
+
+/// At most 64 codes of a query, spread for [`sums`]: element `j` of each lane of 128 bits in all of that lane, for each `j`;
+/// and -128 times the lane's sum, as keys are multiplied as unsigned bytes, 128 too large.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn spread(codes: &[i8]) -> [__m512i; 5] {
+    let mut padded = [0i8; SLICE];
+    for (padded, code) in padded.iter_mut().zip(codes) {
+        *padded = *code;
+    }
+    // SAFETY: `padded` is 64 readable bytes; `loadu` asks for no alignment.
+    let q = unsafe { _mm512_loadu_si512(padded.as_ptr().cast()) };
+    let zero = _mm512_setzero_si512();
+    let sum = _mm512_dpbusd_epi32(zero, _mm512_set1_epi8(-128), q);
+    let sum = _mm512_add_epi32(sum, _mm512_shuffle_epi32::<0b01_00_11_10>(sum));
+    let sum = _mm512_add_epi32(sum, _mm512_shuffle_epi32::<0b10_11_00_01>(sum));
+    [
+        _mm512_shuffle_epi32::<0b00_00_00_00>(q),
+        _mm512_shuffle_epi32::<0b01_01_01_01>(q),
+        _mm512_shuffle_epi32::<0b10_10_10_10>(q),
+        _mm512_shuffle_epi32::<0b11_11_11_11>(q),
+        _mm512_sub_epi32(zero, sum),
+    ]
+}
+
+/// The sums of products of sixteen keys, or the last few, with each query, over two blocks from element `start` on; of a half
+/// slice the second ones are 0.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn sums<const H: usize>(
+    keys: &[i8],
+    dim: usize,
+    start: usize,
+    width: usize,
+    q: &[[[__m512i; 5]; MAX_DIM / SLICE]; H],
+    slice: usize,
+) -> [[__m512i; 2]; H] {
+    let zero = _mm512_setzero_si512();
+    let mut acc = [[zero; 4]; H];
+    for group in 0..4 {
+        // Four keys side by side: lane `l` of `v[j]` has elements `4 l + j` (of four bytes) of all four.
+        let [r0, r1, r2, r3] = [0, 1, 2, 3].map(|i| flipped(keys, dim, 4 * group + i, start, width));
+        let (a, b) = (_mm512_unpacklo_epi32(r0, r1), _mm512_unpackhi_epi32(r0, r1));
+        let (c, d) = (_mm512_unpacklo_epi32(r2, r3), _mm512_unpackhi_epi32(r2, r3));
+        let v = [
+            _mm512_unpacklo_epi64(a, c),
+            _mm512_unpackhi_epi64(a, c),
+            _mm512_unpacklo_epi64(b, d),
+            _mm512_unpackhi_epi64(b, d),
+        ];
+        for (acc, q) in acc.iter_mut().zip(q) {
+            let Some([q0, q1, q2, q3, offset]) = q.get(slice).copied() else { continue };
+            let Some(acc) = acc.get_mut(group) else { continue };
+            let sum = _mm512_dpbusd_epi32(offset, v[0], q0);
+            let sum = _mm512_dpbusd_epi32(sum, v[1], q1);
+            let sum = _mm512_dpbusd_epi32(sum, v[2], q2);
+            *acc = _mm512_dpbusd_epi32(sum, v[3], q3);
+        }
+    }
+    acc.map(|[a, b, c, d]| {
+        // A block is two lanes.
+        let ab =
+            _mm512_add_epi32(_mm512_shuffle_i32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b));
+        let cd =
+            _mm512_add_epi32(_mm512_shuffle_i32x4::<0b10_00_10_00>(c, d), _mm512_shuffle_i32x4::<0b11_01_11_01>(c, d));
+        [_mm512_shuffle_i32x4::<0b10_00_10_00>(ab, cd), _mm512_shuffle_i32x4::<0b11_01_11_01>(ab, cd)]
+    })
+}
+
+/// Scores over a float cache: the contract's sums over `head_dim`, of two positions in the halves of a register.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn floats<T, const H: usize>(
+    queries: &Queries<'_>,
+    on: &Stretch<'_>,
+    keys: &[T],
+    widen: impl Fn(&[T; 16]) -> __m512 + Copy,
+    scores: &mut [&mut [f32]; H],
+) -> Option<[f32; H]> {
+    let dim = queries.head_dim;
+    let (x, keys) = (queries.x.get(..H * dim)?, keys.get(..on.len * dim)?);
+    // Eight elements of a query, twice.
+    let mut q = [[[0.0; 16]; MAX_DIM / 8]; H];
+    for (q, x) in q.iter_mut().zip(x.chunks_exact(dim.max(1))) {
+        for (q, x) in q.iter_mut().zip(x.as_chunks::<8>().0) {
+            for (q, x) in q.iter_mut().zip(x.iter().chain(x)) {
+                *q = *x;
+            }
+        }
+    }
+    let mut out = Out::<H>::new(queries);
+    for (at, keys) in (0..).step_by(16).zip(keys.chunks((16 * dim).max(1))) {
+        let mut partial = [[_mm512_setzero_ps(); 8]; H];
+        let last = (keys.len() / dim.max(1)).saturating_sub(1);
+        for pair in 0..8 {
+            let row = |i: usize| {
+                let start = (2 * pair + i).min(last) * dim;
+                keys.get(start..start + dim).unwrap_or_default().as_chunks::<16>().0
+            };
+            let mut sums = [_mm512_setzero_ps(); H];
+            for (two, (a, b)) in row(0).iter().zip(row(1)).enumerate() {
+                let (a, b) = (widen(a), widen(b));
+                let halves = [_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b)];
+                for (sum, q) in sums.iter_mut().zip(&q) {
+                    let q = q.get(2 * two..2 * two + 2).unwrap_or_default();
+                    for (keys, q) in halves.into_iter().zip(q) {
+                        *sum = _mm512_add_ps(*sum, _mm512_mul_ps(load_part(q), keys));
+                    }
+                }
+            }
+            for (partial, sum) in partial.iter_mut().zip(sums) {
+                if let Some(partial) = partial.get_mut(pair) {
+                    *partial = sum;
+                }
+            }
+        }
+        out.put(on, at, partial.map(|partial| trees(partial)), scores);
+    }
+    Some(out.best())
+}
+
+/// The contract's trees over eight partial sums each, of two positions in each register.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn trees([a, b, c, d, e, f, g, h]: [__m512; 8]) -> __m512 {
+    // Four positions in the lanes of 128 bits.
+    let [a, b, c, d] = [[a, b], [c, d], [e, f], [g, h]].map(|[a, b]| {
+        _mm512_add_ps(_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b))
+    });
+    let [a, b] = [[a, b], [c, d]].map(|[a, b]| {
+        _mm512_add_ps(_mm512_shuffle_ps::<0b01_00_01_00>(a, b), _mm512_shuffle_ps::<0b11_10_11_10>(a, b))
+    });
+    let sums = _mm512_add_ps(_mm512_shuffle_ps::<0b10_00_10_00>(a, b), _mm512_shuffle_ps::<0b11_01_11_01>(a, b));
+    _mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), sums)
+}
+
+// --- values -----------------------------------------------------------------------------------------------------------
+
+/// The weights of a query's scores of a chunk, which begins at `from`; returns their sum. With an int8 cache each value's scale
+/// is multiplied into its weight afterwards.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn weigh(
+    on: &Stretch<'_>,
+    scores: &[f32],
+    from: usize,
+    best: f32,
+    scale: Option<&[u16]>,
+    weights: &mut [f32; CHUNK],
+) -> f32 {
+    let best = _mm512_set1_ps(best);
+    let mut sum = _mm256_setzero_ps();
+    let at = (from..).step_by(16);
+    for ((index, at), (scores, out)) in at.enumerate().zip(scores.chunks(16).zip(weights.as_chunks_mut::<16>().0)) {
+        let weights = exp_cut(on.seen(at), _mm512_sub_ps(load_part(scores), best));
+        sum = _mm256_add_ps(sum, _mm512_castps512_ps256(weights));
+        sum = _mm256_add_ps(sum, _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(weights))));
+        let weights = match scale {
+            Some(scale) => _mm512_mul_ps(weights, sixteen(scale.get(16 * index..).unwrap_or_default())),
+            None => weights,
+        };
+        store(out, weights);
+    }
+    let sum = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
+    let sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
+    _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)))
+}
+
+/// At most sixteen scales as floats, zeros behind them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn sixteen(halves: &[u16]) -> __m512 {
+    if let Some(halves) = halves.first_chunk::<16>() {
+        return load_f16(halves);
+    }
+    let mut padded = [0; 16];
+    for (padded, half) in padded.iter_mut().zip(halves) {
+        *padded = *half;
+    }
+    load_f16(&padded)
+}
+
+/// Adds to each query's `acc` the chunk's values, summed in position order from +0.0.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add<T, const H: usize>(
+    weights: &[[f32; CHUNK]; H],
+    values: &[T],
+    widen: impl Fn(&[T; 16]) -> __m512 + Copy,
+    dim: usize,
+    acc: &mut [[f32; MAX_DIM]; H],
+) {
+    let wide = dim / 64 * 64;
+    for at in (0..wide).step_by(64) {
+        columns::<T, H, 4>(weights, values, widen, dim, at, acc);
+    }
+    for at in (wide..dim).step_by(32) {
+        columns::<T, H, 2>(weights, values, widen, dim, at, acc);
+    }
+}
+
+/// Columns `at .. at + 16 C`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn columns<T, const H: usize, const C: usize>(
+    weights: &[[f32; CHUNK]; H],
+    values: &[T],
+    widen: impl Fn(&[T; 16]) -> __m512,
+    dim: usize,
+    at: usize,
+    acc: &mut [[f32; MAX_DIM]; H],
+) {
+    let mut sums = [[_mm512_setzero_ps(); C]; H];
+    for (pos, row) in (0..CHUNK).zip(values.chunks_exact(dim.max(1))) {
+        let Some(row) = row.get(at..) else { return };
+        fetch(row.as_ptr().wrapping_byte_add(AHEAD));
+        let mut v = [_mm512_setzero_ps(); C];
+        for (v, row) in v.iter_mut().zip(row.as_chunks::<16>().0) {
+            *v = widen(row);
+        }
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            let weight = _mm512_set1_ps(weights[pos]);
+            for (sum, v) in sums.iter_mut().zip(v) {
+                *sum = _mm512_add_ps(*sum, _mm512_mul_ps(weight, v));
+            }
+        }
+    }
+    for (acc, sums) in acc.iter_mut().zip(sums) {
+        let Some(acc) = acc.get_mut(at..) else { return };
+        for (acc, sum) in acc.as_chunks_mut::<16>().0.iter_mut().zip(sums) {
+            let sum = _mm512_add_ps(load_part(acc), sum);
+            store(acc, sum);
+        }
+    }
+}
