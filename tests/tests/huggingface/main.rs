@@ -1,6 +1,7 @@
 //! Hugging Face folders: shape, tensors and vocabulary, what they give, and what is refused.
 
 mod architectures;
+mod forms;
 mod rejects;
 mod vocabulary;
 
