@@ -81,6 +81,14 @@ pub enum RowOrder {
         /// Rows of a head; even.
         head_dim: usize,
     },
+    /// As columns, in an encoding of single values: row `i` is column `first + i` of the file's matrix, which has `of` of them. So
+    /// Hugging Face stores GPT-2's matrices, some of them side by side.
+    Columns {
+        /// The first of its columns.
+        first: usize,
+        /// All columns of the file's matrix.
+        of: usize,
+    },
 }
 
 /// One tensor, its bytes borrowed from the file.
@@ -98,7 +106,9 @@ pub struct SourceTensor<'a> {
     pub encoding: Encoding,
     /// Where in `data` its rows are.
     pub order: RowOrder,
-    /// Exactly the tensor's bytes.
+    /// What is added to every value: 1 where a norm's weights are stored as their distance from it.
+    pub shift: f32,
+    /// Exactly the tensor's bytes; those of the file's whole matrix where it has columns of it.
     pub data: &'a [u8],
 }
 

@@ -62,6 +62,7 @@ impl TinyFile {
                     cols: tensor.cols,
                     encoding: Encoding::F32,
                     order: RowOrder::InPlace,
+                    shift: 0.0,
                     data,
                 })
                 .collect(),

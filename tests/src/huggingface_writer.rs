@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, fs, path::Path};
 
-use pipsqueak::tensor::TensorKind;
 use pipsqueak_cli::{
     import::huggingface::{Files, names},
     source::Encoding,
@@ -13,7 +12,8 @@ use serde_json::{Value, json};
 
 use crate::{
     expressions::expressions,
-    tiny_model::{TinyModel, TinyTensor, encode},
+    huggingface_architectures,
+    tiny_model::{TinyModel, encode},
 };
 
 /// A tensor to be written.
@@ -45,69 +45,24 @@ pub struct HfModel {
 pub struct HfFolder(pub BTreeMap<String, Vec<u8>>);
 
 impl TinyModel {
-    /// As Hugging Face has a Llama: matrices and vectors in `encoding` (`F32`, `F16` or `BF16`), the rows of queries and keys by
-    /// halves of heads.
+    /// As Hugging Face has its architecture: matrices and vectors in `encoding` (`F32`, `F16` or `BF16`), as
+    /// [`huggingface_architectures`] lays them out.
     ///
     /// # Panics
     /// When safetensors have no such encoding.
     pub fn huggingface(&self, encoding: Encoding) -> HfModel {
-        let c = &self.config;
-        let config = json!({
-            "architectures": ["LlamaForCausalLM"], "model_type": "llama", "torch_dtype": "float32",
-            "hidden_size": c.dim, "intermediate_size": c.hidden_dim, "num_hidden_layers": c.n_layers,
-            "num_attention_heads": c.n_heads, "num_key_value_heads": c.n_kv_heads, "head_dim": c.head_dim,
-            "vocab_size": c.vocab_size, "max_position_embeddings": c.seq_len, "rms_norm_eps": 1e-5,
-            "rope_theta": 10000.0, "rope_scaling": null, "hidden_act": "silu", "tie_word_embeddings": c.tied_head,
-            "attention_bias": false, "bos_token_id": 1, "eos_token_id": 2, "use_cache": true,
-        });
         let dtype = match encoding {
             Encoding::F32 => Dtype::F32,
             Encoding::F16 => Dtype::F16,
             Encoding::BF16 => Dtype::BF16,
             other => panic!("no safetensors of {other:?}"),
         };
-        let tensors = self.tensors.iter().map(|tensor| HfTensor {
-            name: hf_name(tensor.kind, tensor.layer),
-            shape: if tensor.rows == 1 { vec![tensor.cols] } else { vec![tensor.rows, tensor.cols] },
-            dtype,
-            data: encode(&in_halves(tensor, c.head_dim as usize), encoding),
-        });
+        let tensors = huggingface_architectures::stored(self).into_iter();
+        let tensors =
+            tensors.map(|(name, shape, values)| HfTensor { name, shape, dtype, data: encode(&values, encoding) });
+        let config = huggingface_architectures::config_json(&self.config);
         HfModel { config, beside: BTreeMap::new(), tensors: tensors.collect() }
     }
-}
-
-/// The values of a tensor; of queries and keys, each head's even rows first, then its odd ones.
-pub fn in_halves(tensor: &TinyTensor, head_dim: usize) -> Vec<f32> {
-    if !matches!(tensor.kind, TensorKind::Wq | TensorKind::Wk) {
-        return tensor.values.clone();
-    }
-    let heads = tensor.values.chunks_exact(head_dim * tensor.cols);
-    let halves = heads.flat_map(|head| {
-        let rows: Vec<&[f32]> = head.chunks_exact(tensor.cols).collect();
-        let (even, odd) = (rows.iter().step_by(2), rows.iter().skip(1).step_by(2));
-        even.chain(odd).flat_map(|row| row.iter().copied()).collect::<Vec<f32>>()
-    });
-    halves.collect()
-}
-
-/// The name Hugging Face's Llama has for a tensor.
-pub fn hf_name(kind: TensorKind, layer: u32) -> String {
-    let name = match kind {
-        TensorKind::TokenEmbedding => "model.embed_tokens",
-        TensorKind::OutputHead => "lm_head",
-        TensorKind::RmsFinal => "model.norm",
-        TensorKind::RmsAtt => "input_layernorm",
-        TensorKind::Wq => "self_attn.q_proj",
-        TensorKind::Wk => "self_attn.k_proj",
-        TensorKind::Wv => "self_attn.v_proj",
-        TensorKind::Wo => "self_attn.o_proj",
-        TensorKind::RmsFfn => "post_attention_layernorm",
-        TensorKind::W1 => "mlp.gate_proj",
-        TensorKind::W2 => "mlp.down_proj",
-        TensorKind::W3 => "mlp.up_proj",
-        other => panic!("a Llama has no {other:?}"),
-    };
-    if kind.per_layer() { format!("model.layers.{layer}.{name}.weight") } else { format!("{name}.weight") }
 }
 
 /// A safetensors file.

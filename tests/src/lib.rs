@@ -5,6 +5,7 @@ pub mod engine;
 pub mod expressions;
 pub mod gguf_blocks;
 pub mod gguf_writer;
+pub mod huggingface_architectures;
 pub mod huggingface_writer;
 pub mod llama2c_writer;
 pub mod reference;

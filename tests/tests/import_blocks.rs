@@ -170,7 +170,7 @@ fn tensor(encoding: Encoding, cols: usize, data: &[u8]) -> SourceTensor<'_> {
     let row_bytes = encoding.tensor_bytes(1, cols as u64).expect("whole blocks") as usize;
     let rows = data.len() / row_bytes;
     assert_eq!(rows * row_bytes, data.len(), "whole rows");
-    SourceTensor { kind: TensorKind::Wk, layer: 0, rows, cols, encoding, order: RowOrder::InPlace, data }
+    SourceTensor { kind: TensorKind::Wk, layer: 0, rows, cols, encoding, order: RowOrder::InPlace, shift: 0.0, data }
 }
 
 fn block(vector: &Vector) -> Vec<u8> {

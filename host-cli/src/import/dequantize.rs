@@ -13,6 +13,11 @@ impl Encoding {
         self.layout().map_or(1, |layout| layout.values)
     }
 
+    /// Bytes of a value, in an encoding of single values.
+    fn single_bytes(self) -> usize {
+        if self == Self::F32 { 4 } else { 2 }
+    }
+
     /// Bytes of a `rows` x `cols` tensor in this encoding. `None` where blocks or groups do not come out even, or the
     /// size does not fit.
     pub fn tensor_bytes(self, rows: u64, cols: u64) -> Option<u64> {
@@ -46,7 +51,37 @@ impl SourceTensor<'_> {
     pub fn dequantize_row(&self, row: usize, out: &mut [f32]) {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         assert_eq!(out.len(), self.cols, "a row has `cols` values");
-        let (row, cols) = (self.stored_row(row), self.cols);
+        match self.order {
+            // Neighbouring columns share cache lines, so that a matrix read so comes from memory once.
+            RowOrder::Columns { first, of } => {
+                for (x, stored) in out.iter_mut().zip(self.stored_rows(of)) {
+                    *x = self.single(stored, first + row);
+                }
+            }
+            _ => self.read_stored_row(self.stored_row(row), out),
+        }
+        if self.shift != 0.0 {
+            out.iter_mut().for_each(|x| *x += self.shift);
+        }
+    }
+
+    /// The rows of a matrix of single values, `of` in each.
+    fn stored_rows(&self, of: usize) -> std::slice::ChunksExact<'_, u8> {
+        self.data.chunks_exact(of * self.encoding.single_bytes())
+    }
+
+    /// Value `at` of a row of single values.
+    fn single(&self, stored: &[u8], at: usize) -> f32 {
+        let bytes = &stored[at * self.encoding.single_bytes()..];
+        match self.encoding {
+            Encoding::F32 => f32_at(bytes),
+            Encoding::F16 => f16_at(bytes),
+            _ => bf16_at(bytes),
+        }
+    }
+
+    fn read_stored_row(&self, row: usize, out: &mut [f32]) {
+        let cols = self.cols;
         match self.encoding {
             Encoding::F32 => {
                 let data = &self.data[row * cols * 4..][..cols * 4];
@@ -120,10 +155,10 @@ impl SourceTensor<'_> {
         self.encoding.run(block, index % runs)
     }
 
-    /// Where a row is in the file.
+    /// Where a row is in the file, if it is a row there.
     pub(crate) fn stored_row(&self, row: usize) -> usize {
         match self.order {
-            RowOrder::InPlace => row,
+            RowOrder::InPlace | RowOrder::Columns { .. } => row,
             RowOrder::HalvesOfHeads { head_dim } => {
                 let (pair, second) = (row % head_dim / 2, row % 2);
                 row / head_dim * head_dim + pair + second * (head_dim / 2)
@@ -152,6 +187,9 @@ impl SourceTensor<'_> {
 ///
 /// It reads the whole tensor; `open` does not call it, the packer does.
 pub fn check_finite(tensor: &SourceTensor<'_>) -> Result<(), ImportError> {
+    if let RowOrder::Columns { first, of } = tensor.order {
+        return check_columns(tensor, first, of);
+    }
     // The first unit that fails, as (index of the unit, what failed in it), and how many values a unit holds.
     let (found, unit) = match tensor.encoding {
         Encoding::F32 => (first_bad(tensor.data, 4, |b| (!f32_at(b).is_finite()).then_some("value")), 1),
@@ -183,6 +221,18 @@ pub fn check_finite(tensor: &SourceTensor<'_>) -> Result<(), ImportError> {
             })
         }
     }
+}
+
+/// The same for columns: those beside them are another tensor's.
+fn check_columns(tensor: &SourceTensor<'_>, first: usize, of: usize) -> Result<(), ImportError> {
+    for (col, stored) in tensor.stored_rows(of).enumerate() {
+        let bad = (0..tensor.rows).find(|row| !tensor.single(stored, first + row).is_finite());
+        if let Some(row) = bad {
+            let (row, col) = (row as u64, col as u64);
+            return Err(ImportError::NotFinite { tensor: tensor.label(), row, col, what: "value" });
+        }
+    }
+    Ok(())
 }
 
 fn first_bad(
@@ -234,7 +284,16 @@ mod tests {
 
     fn tensor(encoding: Encoding, rows: usize, cols: usize, data: &[u8]) -> SourceTensor<'_> {
         assert_eq!(encoding.tensor_bytes(rows as u64, cols as u64), Some(data.len() as u64));
-        SourceTensor { kind: TensorKind::Wk, layer: 3, rows, cols, encoding, order: RowOrder::InPlace, data }
+        SourceTensor {
+            kind: TensorKind::Wk,
+            layer: 3,
+            rows,
+            cols,
+            encoding,
+            order: RowOrder::InPlace,
+            shift: 0.0,
+            data,
+        }
     }
 
     /// Every half against its definition, computed in f64.
@@ -280,6 +339,39 @@ mod tests {
             out[0]
         });
         assert_eq!(rows.collect::<Vec<_>>(), [0., 3., 1., 4., 2., 5., 6., 9., 7., 10., 8., 11.]);
+    }
+
+    /// Columns 1 to 3 of a matrix of two rows and five columns, as a tensor of three rows.
+    #[test]
+    fn rows_that_are_columns() {
+        let single = |x: i32| (x as f32).to_le_bytes();
+        let data: Vec<u8> = (0..10).flat_map(single).collect();
+        let order = RowOrder::Columns { first: 1, of: 5 };
+        let whole = tensor(Encoding::F32, 2, 5, &data);
+        let part = SourceTensor { rows: 3, cols: 2, order, ..whole };
+        let mut out = [0.0; 2];
+        for (row, want) in [[1.0, 6.0], [2.0, 7.0], [3.0, 8.0]].into_iter().enumerate() {
+            part.dequantize_row(row, &mut out);
+            assert_eq!(out, want);
+        }
+        SourceTensor { shift: 1.0, ..part }.dequantize_row(2, &mut out);
+        assert_eq!(out, [4.0, 9.0]);
+        let halves: Vec<u8> = [0x3f80u16, 0x4000, 0x3f00, 0x4040].iter().flat_map(|x| x.to_le_bytes()).collect();
+        let part = SourceTensor { rows: 1, order: RowOrder::Columns { first: 1, of: 2 }, ..whole };
+        SourceTensor { cols: 2, encoding: Encoding::BF16, data: &halves, ..part }.dequantize_row(0, &mut out);
+        assert_eq!(out, [2.0, 3.0]);
+
+        // What is not finite in other columns is not this tensor's.
+        for (at, found) in [(0, None), (9, None), (1, Some((0, 0))), (8, Some((2, 1)))] {
+            let mut data = data.clone();
+            data[4 * at..][..4].copy_from_slice(&f32::NAN.to_le_bytes());
+            let part = SourceTensor { rows: 3, cols: 2, order, data: &data, ..whole };
+            let place = match check_finite(&part) {
+                Err(ImportError::NotFinite { row, col, what: "value", .. }) => Some((row, col)),
+                other => other.map(|()| None).unwrap(),
+            };
+            assert_eq!(place, found, "value {at}");
+        }
     }
 
     #[test]

@@ -279,7 +279,8 @@ impl fmt::Display for ImportError {
             Self::Architecture { found } => write!(
                 f,
                 "architecture {found:?} is not supported; llama (Llama 2 and 3, SmolLM2, TinyLlama, Mistral), qwen2, qwen3, \
-                 gemma3 and gpt2 are; in Hugging Face's words LlamaForCausalLM and MistralForCausalLM"
+                 gemma3 and gpt2 are; in Hugging Face's words LlamaForCausalLM, MistralForCausalLM, \
+                 Qwen2ForCausalLM, Qwen3ForCausalLM, Gemma3ForCausalLM and GPT2LMHeadModel"
             ),
             Self::Unsupported { what, hint } => write!(f, "{what} not supported; {hint}"),
             Self::TensorType { tensor, found } => write!(

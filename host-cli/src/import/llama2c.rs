@@ -226,7 +226,7 @@ impl<'a> TensorReader<'a> {
             // `data` exists, and rows and columns are at least one, so both fit in memory.
             let (rows, cols) = (rows as usize, cols as usize);
             let (encoding, order) = (self.encoding(kind), RowOrder::InPlace);
-            self.tensors.push(SourceTensor { kind, layer, rows, cols, encoding, order, data });
+            self.tensors.push(SourceTensor { kind, layer, rows, cols, encoding, order, shift: 0.0, data });
         }
         Ok(())
     }

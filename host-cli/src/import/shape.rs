@@ -46,6 +46,14 @@ pub(super) fn check(config: &Config) -> Result<(), ImportError> {
     Ok(())
 }
 
+/// From which layers slide a window to the number that says it: of so many layers, the last does not slide; 0 where all do. `None`
+/// where no number says it.
+pub(super) fn window_period(slides: &[bool]) -> Option<u32> {
+    let period = slides.iter().position(|slides| !slides).map_or(0, |first| first + 1);
+    let regular = (1..).zip(slides).all(|(n, slides)| *slides != (period > 0 && n % period == 0));
+    if regular { u32::try_from(period).ok() } else { None }
+}
+
 /// A `BadValue`.
 pub(super) fn bad(what: &str, found: impl ToString, want: String) -> ImportError {
     ImportError::BadValue { what: what.into(), found: found.to_string(), want }

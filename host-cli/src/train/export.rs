@@ -55,7 +55,7 @@ impl Tensor {
             PartData::Image(Matrix::new(format, Panel::R1, rows, cols, bytes).map_err(|error| self.refused(error))?)
         } else {
             let (encoding, order) = (Encoding::F32, RowOrder::InPlace);
-            PartData::Foreign(SourceTensor { kind, layer, rows, cols, encoding, order, data: bytes })
+            PartData::Foreign(SourceTensor { kind, layer, rows, cols, encoding, order, shift: 0.0, data: bytes })
         };
         Ok(PartTensor { kind, layer, rows, cols, data })
     }

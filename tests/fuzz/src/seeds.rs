@@ -16,11 +16,18 @@ use pipsqueak_cli::{
 };
 use pipsqueak_tests::{
     engine::{Arenas, TinyFile},
-    huggingface_writer::{safetensors_file, tokenizer_json},
+    huggingface_writer::{HfModel, safetensors_file, tokenizer_json},
     llama2c_writer::tokenizer_bin,
     small_vocab,
     tiny_model::{self, TinyModel, tiny_config},
 };
+
+/// A configuration behind its length, then the weights.
+fn folder(model: &HfModel) -> Vec<u8> {
+    let config = model.config.to_string();
+    let len = (config.len() as u16).to_le_bytes();
+    [&len, config.as_bytes(), &safetensors_file(&model.tensors)].concat()
+}
 
 fn main() -> std::io::Result<()> {
     let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
@@ -48,6 +55,7 @@ fn main() -> std::io::Result<()> {
     for (name, config) in tiny_model::architectures(config, 3) {
         let model = TinyModel::random(config, 4);
         write("gguf", name, &model.gguf(Encoding::F32).bytes())?;
+        write("safetensors", name, &folder(&model.huggingface(Encoding::BF16)))?;
         write("image", name, TinyFile::new(model).pack(Format::Q8, Panel::R4).bytes())?;
     }
     let mut spoken = TinyFile::new(TinyModel::random(Config { vocab_size: 300, ..config }, 3));
@@ -77,10 +85,7 @@ fn main() -> std::io::Result<()> {
     write("llama2c", "v2", &model.llama2c_v2(32))?;
     for encoding in [Encoding::F32, Encoding::F16, Encoding::BF16] {
         for (name, model) in [("tied", &model), ("untied", &untied)] {
-            let model = model.huggingface(encoding);
-            let (config, weights) = (model.config.to_string(), safetensors_file(&model.tensors));
-            let len = (config.len() as u16).to_le_bytes();
-            write("safetensors", &format!("{name}-{encoding:?}"), &[&len, config.as_bytes(), &weights].concat())?;
+            write("safetensors", &format!("{name}-{encoding:?}"), &folder(&model.huggingface(encoding)))?;
         }
     }
     let index = [&[0, 0], model.huggingface(Encoding::F32).folder(Some(3)).0[names::INDEX].as_slice()].concat();

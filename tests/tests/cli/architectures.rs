@@ -28,6 +28,12 @@ fn every_architecture_packs_runs_and_tests_itself() {
             fs::read(&out).unwrap()
         };
         let first = logits(&gguf, &[]);
+        // A folder of the same weights says the same.
+        let plain = TinyModel::random(config, 3);
+        let plain_gguf = folder.file(&format!("{name}-plain.gguf"), &plain.gguf(Encoding::F32).bytes());
+        plain.huggingface(Encoding::F32).folder(Some(2)).write(&folder.path().join(name));
+        let [got, want] = [folder.name(name), plain_gguf].map(|model| logits(&model, &[]));
+        assert!(got == want, "{name}");
         assert_eq!(first.len(), 64 * 300 * 4);
         for more in [&[][..], &["--kernels", "scalar", "--batch", "1"], &["--threads", "2", "--batch", "20"]] {
             assert!(logits(&image, more) == first, "{name} {more:?}");

@@ -111,9 +111,9 @@ fn what_is_wrong_with_a_folder_is_said_in_one_line() {
     change("nested", None, &folder_in_place).fails(1, &["nested/config.json: is a folder"]);
     let other = |model: &Path| {
         let text = fs::read_to_string(model.join("config.json")).unwrap();
-        fs::write(model.join("config.json"), text.replace("LlamaFor", "Qwen2For")).unwrap();
+        fs::write(model.join("config.json"), text.replace("LlamaFor", "PhiFor")).unwrap();
     };
-    change("other", None, &other).fails(1, &["other/config.json: architecture \"Qwen2ForCausalLM\""]);
+    change("other", None, &other).fails(1, &["other/config.json: architecture \"PhiForCausalLM\""]);
     change("speechless", None, &remove("tokenizer.json"));
     run(&["run", &at("speechless"), "-p", "a"]).fails(1, &["no tokenizer.json"]);
     // The weights by themselves.

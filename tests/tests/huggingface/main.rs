@@ -1,5 +1,7 @@
 //! Hugging Face folders: shape, tensors and vocabulary, what they give, and what is refused.
 
+mod architectures;
+mod forms;
 mod rejects;
 mod vocabulary;
 
@@ -16,7 +18,8 @@ use pipsqueak_cli::{
 };
 use pipsqueak_tests::{
     engine::{bits, logits, packed, some_ids},
-    huggingface_writer::{HfModel, in_halves},
+    huggingface_architectures::in_halves,
+    huggingface_writer::HfModel,
     reference::Reference,
     tiny_model::{TinyModel, encode, tiny_config},
 };
@@ -67,7 +70,8 @@ fn rounded(values: &[f32], encoding: Encoding) -> Vec<f32> {
     let data = encode(values, encoding);
     let mut out = vec![0.0; values.len()];
     let (kind, order, cols) = (TensorKind::RmsAtt, RowOrder::InPlace, values.len());
-    SourceTensor { kind, layer: 0, rows: 1, cols, encoding, order, data: &data }.dequantize_row(0, &mut out);
+    SourceTensor { kind, layer: 0, rows: 1, cols, encoding, order, shift: 0.0, data: &data }
+        .dequantize_row(0, &mut out);
     out
 }
 
@@ -113,6 +117,7 @@ fn as_stored<'a>(model: &TinyModel, data: &'a [Vec<u8>]) -> Source<'a> {
         cols: tensor.cols,
         encoding: Encoding::F32,
         order: RowOrder::InPlace,
+        shift: 0.0,
         data,
     });
     Source {

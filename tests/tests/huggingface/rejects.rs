@@ -40,7 +40,7 @@ fn config_refused(changes: &Value, words: &str) {
 #[test]
 fn configurations() {
     for (changes, words) in [
-        (json!({"architectures": ["Qwen3ForCausalLM"]}), "architecture \"Qwen3ForCausalLM\" is not supported; llama ("),
+        (json!({"architectures": ["PhiForCausalLM"]}), "architecture \"PhiForCausalLM\" is not supported; llama ("),
         (json!({"architectures": ["A", "B"]}), "architecture \"A, B\""),
         (json!({"architectures": []}), "architectures is missing"),
         (json!({"architectures": null}), "architectures is missing"),
@@ -338,7 +338,7 @@ fn smallest(shards: Option<usize>) -> HfFolder {
 }
 
 /// Whether the folder is imported; whatever it gives is looked at.
-fn exercise(folder: &HfFolder) -> bool {
+pub(super) fn exercise(folder: &HfFolder) -> bool {
     let _ = huggingface::vocab_only(&folder.files()).map(|vocab| pipsqueak_cli::vocab::build(&vocab));
     let files = folder.files();
     let Ok(source) = huggingface::open(&files) else { return false };

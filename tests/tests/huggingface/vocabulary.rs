@@ -32,7 +32,7 @@ fn read(folder: &HfFolder) -> VocabSource {
 
 /// Compares all but scores, which a merge list gives in other numbers; without printing hundreds of tokens.
 #[track_caller]
-fn assert_same(got: &VocabSource, want: &VocabSource) {
+pub(super) fn assert_same(got: &VocabSource, want: &VocabSource) {
     for (id, (got, want)) in got.tokens.iter().zip(&want.tokens).enumerate() {
         assert_eq!((&got.bytes, got.kind), (&want.bytes, want.kind), "token {id}");
     }
@@ -41,7 +41,7 @@ fn assert_same(got: &VocabSource, want: &VocabSource) {
 }
 
 /// The small SentencePiece vocabulary with every text once, as a JSON object has it.
-fn sentencepiece() -> VocabSource {
+pub(super) fn sentencepiece() -> VocabSource {
     let mut vocab = small_vocab::sentencepiece();
     for id in 0..vocab.tokens.len() {
         let (before, rest) = vocab.tokens.split_at_mut(id);

@@ -177,16 +177,14 @@ impl<'m, 'a> Keys<'m, 'a> {
         let Some(slides) = self.metadata.flags(&self.key(name))? else {
             return Ok((window, self.u32(name)?.unwrap_or(6)));
         };
-        let every = slides.iter().position(|slides| !slides).map_or(0, |first| first + 1);
-        let regular = (1..).zip(&slides).all(|(n, slides)| *slides != (every > 0 && n % every == 0));
         let layers = self.metadata.u32_or_equal_array(&self.key("block_count"))?;
-        if !regular || layers != u32::try_from(slides.len()).ok() {
-            return Err(ImportError::Unsupported {
+        match shape::window_period(&slides) {
+            Some(every) if layers == u32::try_from(slides.len()).ok() => Ok((window, every)),
+            _ => Err(ImportError::Unsupported {
                 what: format!("{} without a period, or not of a flag a layer, is", self.key(name)),
                 hint: "windows in all layers but every n-th can be read",
-            });
+            }),
         }
-        Ok((window, every as u32))
     }
 
     /// RoPE's base, and that in layers with a sliding window.

@@ -184,7 +184,7 @@ fn tensor<'a>(
     // `data` exists, and rows and columns are at least one, so they and their sums fit in memory.
     let (rows, cols) = (rows as usize, cols as usize);
     if piece.kinds.len() == 1 {
-        return Ok(SourceTensor { kind, layer, rows, cols, encoding, order: RowOrder::InPlace, data });
+        return Ok(SourceTensor { kind, layer, rows, cols, encoding, order: RowOrder::InPlace, shift: 0.0, data });
     }
     let before: u64 = piece.kinds.iter().take_while(|other| **other != kind).map(|kind| along(*kind)).sum();
     let (all, before, own) = (all as usize, before as usize, along(kind) as usize);
@@ -198,7 +198,7 @@ fn tensor<'a>(
         });
     }
     let data = data.get(before * each..(before + own) * each).unwrap_or_default();
-    Ok(SourceTensor { kind, layer, rows, cols, encoding, order: RowOrder::InPlace, data })
+    Ok(SourceTensor { kind, layer, rows, cols, encoding, order: RowOrder::InPlace, shift: 0.0, data })
 }
 
 fn check_shape(info: &TensorInfo<'_>, rows: u64, cols: u64) -> Result<(), ImportError> {

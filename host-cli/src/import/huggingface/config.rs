@@ -1,15 +1,14 @@
 //! `config.json`: the shape, and what would make the model compute something else than this engine does.
 
-use pipsqueak::config::{Arch, Config};
+use std::fmt::Display;
+
+use pipsqueak::config::{Activation, Arch, Config, MAX_DIM};
 use serde::Deserialize;
 
-use super::{architecture::Architecture, json};
-use crate::{
-    import::{
-        ImportError,
-        shape::{self, bad},
-    },
-    source::RopeScaling,
+use super::{architecture::Architecture, gpt2, json, rope::RawScaling};
+use crate::import::{
+    ImportError,
+    shape::{self, bad},
 };
 
 /// The fields that are looked at; others change nothing.
@@ -23,35 +22,41 @@ pub(super) struct Raw {
     num_key_value_heads: Option<u32>,
     head_dim: Option<u32>,
     vocab_size: Option<u32>,
-    max_position_embeddings: Option<u32>,
+    pub(super) max_position_embeddings: Option<u32>,
     rms_norm_eps: Option<f64>,
     hidden_act: Option<String>,
+    /// Gemma's word for `hidden_act`.
+    hidden_activation: Option<String>,
     tie_word_embeddings: Option<bool>,
-    sliding_window: Option<u32>,
+    pub(super) sliding_window: Option<u32>,
+    /// Qwen's: without it there is no window, whatever else is said.
+    pub(super) use_sliding_window: Option<bool>,
+    /// Qwen's: so many layers at the bottom have no window.
+    pub(super) max_window_layers: Option<u32>,
+    pub(super) layer_types: Option<Vec<String>>,
+    /// Gemma's, where `layer_types` is missing: of so many layers, the last has no window.
+    pub(super) sliding_window_pattern: Option<u32>,
+    /// The same beside `layer_types`.
+    #[serde(rename = "_sliding_window_pattern")]
+    pub(super) other_sliding_window_pattern: Option<u32>,
+    query_pre_attn_scalar: Option<f64>,
+    attn_logit_softcapping: Option<f64>,
+    final_logit_softcapping: Option<f64>,
+    use_bidirectional_attention: Option<bool>,
+    is_causal: Option<bool>,
     attention_bias: Option<bool>,
     mlp_bias: Option<bool>,
-    partial_rotary_factor: Option<f64>,
-    rope_theta: Option<f64>,
-    rope_scaling: Option<RawScaling>,
-    /// What newer files have in place of the two above.
-    rope_parameters: Option<RawScaling>,
+    pub(super) partial_rotary_factor: Option<f64>,
+    pub(super) rope_theta: Option<f64>,
+    pub(super) rope_local_base_freq: Option<f64>,
+    pub(super) rope_scaling: Option<RawScaling>,
+    /// What newer files have in place of the three above.
+    pub(super) rope_parameters: Option<RawScaling>,
     quantization_config: Option<RawQuantisation>,
     #[serde(default)]
     pub(super) bos_token_id: Ids,
     #[serde(default)]
     pub(super) eos_token_id: Ids,
-}
-
-#[derive(Debug, Deserialize)]
-struct RawScaling {
-    rope_type: Option<String>,
-    /// The older name of `rope_type`.
-    r#type: Option<String>,
-    rope_theta: Option<f64>,
-    factor: Option<f64>,
-    low_freq_factor: Option<f64>,
-    high_freq_factor: Option<f64>,
-    original_max_position_embeddings: Option<f64>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -102,10 +107,23 @@ impl Raw {
         Architecture::by_name(name).ok_or_else(|| ImportError::Architecture { found: name.clone() })
     }
 
-    pub(super) fn config(&self, architecture: &Architecture) -> Result<Config, ImportError> {
+    /// The shape; `bytes` is the file.
+    pub(super) fn config(&self, architecture: &Architecture, bytes: &[u8]) -> Result<Config, ImportError> {
         self.refuse_what_changes_results()?;
+        let mut config = match architecture.arch {
+            Arch::Gpt2 => gpt2::config(self, architecture, bytes)?,
+            _ => self.config_with_rope(architecture)?,
+        };
+        config.tied_head = self.tie_word_embeddings.unwrap_or(architecture.tied_head);
+        shape::check(&config)?;
+        Ok(config)
+    }
+
+    fn config_with_rope(&self, architecture: &Architecture) -> Result<Config, ImportError> {
+        self.refuse_what_changes_decoders(architecture)?;
         let dim = required("hidden_size", self.hidden_size)?;
         let n_heads = required("num_attention_heads", self.num_attention_heads)?;
+        let n_layers = required("num_hidden_layers", self.num_hidden_layers)?;
         let head_dim = match self.head_dim {
             Some(head_dim) => head_dim,
             None if n_heads == 0 || !dim.is_multiple_of(n_heads) => {
@@ -113,34 +131,34 @@ impl Raw {
             }
             None => dim / n_heads,
         };
-        let function = self.hidden_act.as_deref().unwrap_or("silu");
-        let found = architecture.activations.iter().find(|(name, _)| *name == function);
-        let (_, activation) = found.ok_or_else(|| ImportError::Unsupported {
-            what: format!("hidden_act = {function:?} is"),
-            hint: "silu is, in this architecture",
-        })?;
-        let context = required("max_position_embeddings", self.max_position_embeddings)?;
-        // Within the window, full attention is what the model does.
-        let window = self.sliding_window.filter(|window| *window > 0).unwrap_or(u32::MAX);
-        let config = Config {
+        let (arch, function, scaled_by) = match architecture.arch {
+            Arch::Gemma3 { .. } => {
+                let (window, global_every) = self.windows(n_layers)?;
+                let scalar = required("query_pre_attn_scalar", self.query_pre_attn_scalar)?;
+                if !(1.0..=f64::from(MAX_DIM)).contains(&scalar) {
+                    return Err(bad("query_pre_attn_scalar", scalar, format!("from 1 to {MAX_DIM}")));
+                }
+                (Arch::Gemma3 { window, global_every }, ("hidden_activation", &self.hidden_activation), scalar)
+            }
+            arch => (arch, ("hidden_act", &self.hidden_act), f64::from(head_dim)),
+        };
+        Ok(Config {
             dim,
             hidden_dim: required("intermediate_size", self.intermediate_size)?,
-            n_layers: required("num_hidden_layers", self.num_hidden_layers)?,
+            n_layers,
             n_heads,
             n_kv_heads: self.num_key_value_heads.unwrap_or(n_heads),
             head_dim,
             rope_dim: head_dim,
             vocab_size: self.vocab_size()?,
-            seq_len: context.min(window),
+            seq_len: self.context(arch, n_layers)?,
             norm_eps: self.rms_norm_eps.unwrap_or(architecture.norm_eps) as f32,
-            att_scale: (1.0 / f64::from(head_dim).sqrt()) as f32,
+            att_scale: (1.0 / scaled_by.sqrt()) as f32,
             rope_pairs: architecture.rope_pairs,
-            activation: *activation,
-            tied_head: self.tie_word_embeddings.unwrap_or(false),
-            arch: Arch::Llama,
-        };
-        shape::check(&config)?;
-        Ok(config)
+            activation: activation(architecture, function.0, function.1.as_deref())?,
+            tied_head: architecture.tied_head,
+            arch,
+        })
     }
 
     fn refuse_what_changes_results(&self) -> Result<(), ImportError> {
@@ -151,71 +169,63 @@ impl Raw {
                 hint: "safetensors of F32, F16 and BF16 can be read, and GGUF",
             });
         }
-        for (name, value) in [("attention_bias", self.attention_bias), ("mlp_bias", self.mlp_bias)] {
+        if self.is_causal == Some(false) || self.use_bidirectional_attention == Some(true) {
+            return Err(ImportError::Unsupported {
+                what: "attention that is not causal is".into(),
+                hint: "a decoder can be read",
+            });
+        }
+        Ok(())
+    }
+
+    fn refuse_what_changes_decoders(&self, architecture: &Architecture) -> Result<(), ImportError> {
+        // Qwen 2 has those of queries, keys and values whatever is said, and never others.
+        let attention_bias = self.attention_bias.filter(|_| architecture.arch != Arch::Qwen2);
+        for (name, value) in [("attention_bias", attention_bias), ("mlp_bias", self.mlp_bias)] {
             if value == Some(true) {
-                return Err(ImportError::Unsupported {
-                    what: format!("{name} = true is"),
-                    hint: "a plain llama model does without",
-                });
+                return Err(beyond_plain(name, true));
             }
         }
-        match self.partial_rotary_factor {
-            Some(part) if part != 1.0 => Err(ImportError::Unsupported {
-                what: format!("partial_rotary_factor = {part} is"),
-                hint: "a plain llama model turns whole heads",
-            }),
-            _ => Ok(()),
+        for (name, value) in [
+            ("partial_rotary_factor", self.partial_rotary_factor()),
+            ("attn_logit_softcapping", self.attn_logit_softcapping),
+            ("final_logit_softcapping", self.final_logit_softcapping),
+        ] {
+            if let Some(value) = value {
+                return Err(beyond_plain(name, value));
+            }
         }
-    }
-
-    /// RoPE's base, and how it is stretched.
-    pub(super) fn rope(&self) -> Result<(f64, RopeScaling), ImportError> {
-        let parameters = self.rope_parameters.as_ref();
-        let base = self.rope_theta.or_else(|| parameters?.rope_theta).unwrap_or(10000.0);
-        if !(base.is_finite() && base >= 1.0) {
-            return Err(bad("rope_theta", base, "finite and at least 1".into()));
-        }
-        let scaling = self.rope_scaling.as_ref().or(parameters).map_or(Ok(RopeScaling::None), RawScaling::read)?;
-        Ok((base, scaling))
+        Ok(())
     }
 }
 
-impl RawScaling {
-    fn read(&self) -> Result<RopeScaling, ImportError> {
-        let number = |name: &'static str, value: Option<f64>, least: f64| match required(name, value)? {
-            value if value.is_finite() && value >= least => Ok(value),
-            value => Err(bad(name, value, format!("finite and at least {least}"))),
-        };
-        let kind = self.rope_type.as_deref().or(self.r#type.as_deref()).unwrap_or("default");
-        match kind {
-            "default" => Ok(RopeScaling::None),
-            "linear" => {
-                let factor = number("rope_scaling's factor", self.factor, 1.0)?;
-                Ok(if factor == 1.0 { RopeScaling::None } else { RopeScaling::Linear { factor } })
-            }
-            "llama3" => {
-                let low_freq_factor = number("rope_scaling's low_freq_factor", self.low_freq_factor, 1e-3)?;
-                let high_freq_factor = number("rope_scaling's high_freq_factor", self.high_freq_factor, 1e-3)?;
-                if high_freq_factor <= low_freq_factor {
-                    let want = format!("above low_freq_factor, {low_freq_factor}");
-                    return Err(bad("rope_scaling's high_freq_factor", high_freq_factor, want));
-                }
-                let original = self.original_max_position_embeddings;
-                Ok(RopeScaling::Llama3 {
-                    factor: number("rope_scaling's factor", self.factor, 1.0)?,
-                    low_freq_factor,
-                    high_freq_factor,
-                    original_context: number("rope_scaling's original_max_position_embeddings", original, 1.0)?,
-                })
-            }
-            other => Err(ImportError::Unsupported {
-                what: format!("rope_scaling of type {other:?} is"),
-                hint: "default, linear and llama3 can be read",
-            }),
-        }
+/// The function of this name in the field `field`.
+pub(super) fn activation(
+    architecture: &Architecture,
+    field: &str,
+    function: Option<&str>,
+) -> Result<Activation, ImportError> {
+    let known = architecture.activations;
+    let found = known.iter().find(|(name, _)| function.is_none_or(|function| function == *name));
+    let (_, activation) = found.ok_or_else(|| ImportError::Unsupported {
+        what: format!("{field} = {:?} is", function.unwrap_or_default()),
+        hint: match known {
+            [("silu", _), ..] => "silu is, in this architecture",
+            [("gelu_new", _), ..] => "gelu_new is, in this architecture",
+            _ => "gelu_pytorch_tanh is, in this architecture",
+        },
+    })?;
+    Ok(*activation)
+}
+
+/// A field of this value makes the model compute more than its architecture does.
+pub(super) fn beyond_plain(field: &str, value: impl Display) -> ImportError {
+    ImportError::Unsupported {
+        what: format!("{field} = {value} is"),
+        hint: "a plain model of this architecture does without",
     }
 }
 
-fn required<T>(name: &'static str, value: Option<T>) -> Result<T, ImportError> {
+pub(super) fn required<T>(name: &'static str, value: Option<T>) -> Result<T, ImportError> {
     value.ok_or_else(|| ImportError::MissingKey { key: name.into() })
 }

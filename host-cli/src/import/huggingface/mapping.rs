@@ -12,7 +12,8 @@ use super::{
     architecture::Architecture,
     config::Raw,
     names,
-    safetensors::{File, Index},
+    rope::Rope,
+    safetensors::{File, Index, View},
     tokenizer, within,
 };
 use crate::{
@@ -24,8 +25,9 @@ pub(super) fn source<'a>(files: &Files<'a>) -> Result<Source<'a>, InFile> {
     let in_config = within(names::CONFIG);
     let raw = Raw::parse(files.config).map_err(&in_config)?;
     let architecture = raw.architecture().map_err(&in_config)?;
-    let config = raw.config(architecture).map_err(&in_config)?;
-    let (rope_base, rope_scaling) = raw.rope().map_err(&in_config)?;
+    let config = raw.config(architecture, files.config).map_err(&in_config)?;
+    let Rope { base: rope_base, base_local: rope_base_local, scaling: rope_scaling } =
+        raw.rope(architecture).map_err(&in_config)?;
     let tensors = tensors(files, architecture, &config)?;
     // Weights can be used without a vocabulary: token ids in, logits out.
     let (vocab, vocab_left_out) = match tokenizer::read(files, &raw, config.vocab_size) {
@@ -36,8 +38,7 @@ pub(super) fn source<'a>(files: &Files<'a>) -> Result<Source<'a>, InFile> {
     Ok(Source {
         config,
         rope_base,
-        // Of an architecture that has two bases, which is none of these.
-        rope_base_local: rope_base,
+        rope_base_local,
         rope_scaling,
         rope_factors: Vec::new(),
         tensors,
@@ -78,15 +79,18 @@ fn tensors<'a>(
             if architecture.is_derived(&name) {
                 continue;
             }
-            let role = architecture.role(&name);
             let unexpected = || ImportError::UnexpectedTensor { tensor: name.clone() };
-            let role = role.ok_or_else(unexpected).map_err(&in_shard)?;
+            let (layer, kinds) = architecture.roles(&name).ok_or_else(unexpected).map_err(&in_shard)?;
             // A tied head that is stored all the same is the embedding once more.
-            if !(config.tied_head && role.1 == TensorKind::OutputHead)
-                && let Some(tensor) = tensor(&file, &name, role, config).map_err(&in_shard)?
-                && found.insert(role, tensor).is_some()
-            {
-                return Err(in_shard(ImportError::Duplicate { what: "tensor", name }));
+            if config.tied_head && kinds == [TensorKind::OutputHead] {
+                continue;
+            }
+            let Some(view) = file.get(&name) else { continue };
+            let own = outputs(&view, &name, (layer, &kinds), architecture, config).map_err(&in_shard)?;
+            for tensor in own {
+                if found.insert((layer, tensor.kind), tensor).is_some() {
+                    return Err(in_shard(ImportError::Duplicate { what: "tensor", name }));
+                }
             }
         }
     }
@@ -111,26 +115,56 @@ fn tensors<'a>(
     Ok(tensors)
 }
 
-fn tensor<'a>(
-    file: &File<'a>,
+/// The engine's tensors that one of the file's is: its outputs, shared out over its roles.
+fn outputs<'a>(
+    view: &View<'a>,
     name: &str,
-    (layer, kind): (u32, TensorKind),
+    (layer, kinds): (u32, &[TensorKind]),
+    architecture: &Architecture,
     config: &Config,
-) -> Result<Option<SourceTensor<'a>>, ImportError> {
-    let Some(view) = file.get(name) else { return Ok(None) };
+) -> Result<Vec<SourceTensor<'a>>, ImportError> {
     let encoding = view.encoding(name)?;
-    let (rows, cols) = config.shape(kind);
-    let want = if kind.is_vector() { &[u64::from(cols)][..] } else { &[u64::from(rows), u64::from(cols)] };
-    if view.shape != want {
-        let tensor = name.into();
-        return Err(ImportError::Shape { tensor, found: view.shape, rows: rows.into(), cols: cols.into() });
-    }
-    let turned = matches!(kind, TensorKind::Wq | TensorKind::Wk);
-    let order = match config.rope_pairs {
-        RopePairs::Interleaved if turned => RowOrder::HalvesOfHeads { head_dim: config.head_dim as usize },
-        _ => RowOrder::InPlace,
+    let size = |kind: TensorKind| {
+        let (rows, cols) = config.shape(kind);
+        u64::from(if kind.is_vector() { cols } else { rows })
     };
-    // The file has so many bytes, so rows and columns fit in memory.
-    let (rows, cols) = (rows as usize, cols as usize);
-    Ok(Some(SourceTensor { kind, layer, rows, cols, encoding, order, data: view.data }))
+    let all: u64 = kinds.iter().map(|kind| size(*kind)).sum();
+    for kind in kinds {
+        let inputs = u64::from(config.shape(*kind).1);
+        let want = match kind {
+            kind if kind.is_vector() => vec![all],
+            kind if architecture.is_transposed(*kind) => vec![inputs, all],
+            _ => vec![all, inputs],
+        };
+        if view.shape != want {
+            let (rows, cols) = (if want.len() == 1 { 1 } else { want[0] }, want[want.len() - 1]);
+            return Err(ImportError::Shape { tensor: name.into(), found: view.shape.clone(), rows, cols });
+        }
+    }
+    // The file has so many bytes, so rows and columns and their sums fit in memory, and none is zero.
+    let of = all as usize;
+    let each = view.data.len() / of;
+    let mut first = 0;
+    let tensor = |kind: &TensorKind| {
+        let (kind, (rows, cols)) = (*kind, config.shape(*kind));
+        let own = first..first + size(kind) as usize;
+        first = own.end;
+        let (order, data) = if architecture.is_transposed(kind) {
+            (RowOrder::Columns { first: own.start, of }, view.data)
+        } else {
+            (row_order(kind, config), &view.data[own.start * each..own.end * each])
+        };
+        let shift = if kind.is_norm() { architecture.norm_shift } else { 0.0 };
+        SourceTensor { kind, layer, rows: rows as usize, cols: cols as usize, encoding, order, shift, data }
+    };
+    Ok(kinds.iter().map(tensor).collect())
+}
+
+fn row_order(kind: TensorKind, config: &Config) -> RowOrder {
+    match config.rope_pairs {
+        RopePairs::Interleaved if matches!(kind, TensorKind::Wq | TensorKind::Wk) => {
+            RowOrder::HalvesOfHeads { head_dim: config.head_dim as usize }
+        }
+        _ => RowOrder::InPlace,
+    }
 }

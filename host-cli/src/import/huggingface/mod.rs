@@ -1,17 +1,20 @@
 //! Hugging Face folders: `config.json`, `tokenizer.json` and safetensors, in one file or in shards.
 //!
-//! `config` reads the shape, `safetensors` takes a file of weights apart, `mapping` finds the tensors an architecture needs
-//! and turns them into a [`Source`], `tokenizer` and `pre_tokenizer` read the vocabulary. [`architecture`] is the table of what
-//! the architectures differ in. Which files there are and what they are called is the business of [`Files`]; reading them from a
-//! disk that of [`crate::folder`].
+//! `config` reads the shape, with `rope` and `window`, and with `gpt2` for what has other names there; `safetensors` takes a
+//! file of weights apart; `mapping` finds the tensors an architecture needs and turns them into a [`Source`]; `tokenizer` and
+//! `pre_tokenizer` read the vocabulary. [`architecture`] is the table of what the architectures differ in. Which files there
+//! are and what they are called is the business of [`Files`]; reading them from a disk that of [`crate::folder`].
 
 pub mod architecture;
 mod config;
+mod gpt2;
 mod mapping;
 mod pre_tokenizer;
+mod rope;
 mod safetensors;
 mod scores;
 mod tokenizer;
+mod window;
 
 use super::ImportError;
 use crate::{source::Source, vocab::VocabSource};

@@ -1,6 +1,6 @@
 //! `tokenizer.json`, and what other files say of its tokens.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde::Deserialize;
 
@@ -227,7 +227,8 @@ impl Raw {
         let byte_level = pre_tokenizers.iter().any(|step| step.r#type == "ByteLevel");
         if byte_level {
             let pre = pre_tokenizer::byte_level(&pre_tokenizers)?;
-            // Qwen's texts are composed first (NFC), as nearly all are that come from a keyboard; here they are what they are.
+            // Qwen's texts are composed first (NFC). Here they are taken as they are, as llama.cpp takes them: nearly all texts are
+            // composed already, and others get other tokens.
             if let Some(step) = normalizers.iter().find(|step| step.r#type != "NFC") {
                 return refuse(format!("gpt2 with a normalizer of type {}", step.r#type));
             }
@@ -308,13 +309,17 @@ struct Table<'a> {
 impl<'a> Table<'a> {
     fn new(raw: &'a Raw, model: VocabModel, rows: u32) -> Result<Self, ImportError> {
         let sentence_piece = matches!(model, VocabModel::SentencePiece { .. });
-        let n = raw.model.vocab.0.len();
+        // Special tokens that the embedding has no rows for, as Gemma 3's for pictures in a model of texts: no text becomes them.
+        let beyond = raw.added_tokens.iter().filter(|added| added.special && added.id >= rows);
+        let beyond: HashSet<&str> = beyond.map(|added| added.content.as_str()).collect();
+        let vocab = || raw.model.vocab.0.iter().filter(|(text, id)| *id < rows || !beyond.contains(text.as_str()));
+        let n = vocab().count();
         // More rows than tokens are padding; so many more are no claim to allocate memory for.
         if n > rows as usize || rows as usize / 2 > n + 512 {
             return Err(ImportError::VocabSize { tokens: n as u64, rows: rows.into() });
         }
         let mut table = Self { slots: vec![None; rows as usize], ids: HashMap::with_capacity(n) };
-        for (text, id) in &raw.model.vocab.0 {
+        for (text, id) in vocab() {
             let kind = if sentence_piece && byte_token(text.as_bytes()).is_some() {
                 TokenKind::Byte
             } else if sentence_piece && raw.model.unk_token.as_deref() == Some(text) {
@@ -327,6 +332,7 @@ impl<'a> Table<'a> {
         for added in &raw.added_tokens {
             let text = added.content.as_str();
             match table.ids.get(text) {
+                None if beyond.contains(text) => continue,
                 None => table.put(text, added.id, TokenKind::Normal)?,
                 Some(id) if *id == added.id => {}
                 Some(_) => {
