@@ -825,6 +825,12 @@ stage_bench-smoke() {
     local log=$notes/log
     cargo test -p pipsqueak-kernels --benches >"$log" 2>&1 || { cat "$log"; return 1; }
     note "bench-smoke: $(grep -c '^Success' "$log") benchmarks ran once"
+    # Not for the numbers: that the figures can still be made.
+    local figures=$notes/figures
+    PREFILL=16 DECODE=4 REPEAT=1 DEPTHS=0,16 BATCHES=1,4 THREADS=1,2 OUT=$figures \
+        docs/performance.sh host-cli/box/stories.pips 2>"$log" || { cat "$log"; return 1; }
+    diff <(cd "$figures" && ls) <(cd docs/figures && ls) || { echo "docs/figures has other pictures" >&2; return 1; }
+    note "bench-smoke: docs/performance.sh draws $(find "$figures" -name '*.svg' | wc -l) figures"
 }
 
 # Instructions of every operation with the kernel set $1, a line each: set, operation and shape, instructions, the same by

@@ -1,5 +1,5 @@
-//! Attention over one head of the cache: a chunk of it, and all of a context, for the queries of one token (decoding) and of
-//! sixteen (prefill). The figure is bytes a second of the cache, once for all queries that share it.
+//! Attention over one head of the cache: a chunk of it, and all of a context, for the queries of one token (decoding)
+//! and of sixteen (prefill). The figure is bytes a second of the cache, once for all queries that share it.
 #![allow(missing_docs, reason = "criterion_group! makes a public function without them")]
 
 mod common;

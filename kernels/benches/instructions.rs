@@ -1,8 +1,8 @@
 //! Every operation once, for a simulator that counts instructions: `./check.sh callgrind`.
 //!
-//! `instructions SET` prints a line for each call of [`measured`], in order: the set, the operation and its shape, and how many
-//! units of work that is (multiply-adds of products and attention, else elements). Weights, activations and sizes are
-//! the same each time, so the count is too.
+//! `instructions SET` prints a line for each call of [`measured`], in order: the set, the operation and its shape, and
+//! how many units of work that is (multiply-adds of products and attention, else elements). Weights, activations and
+//! sizes are the same each time, so the count is too.
 
 mod common;
 

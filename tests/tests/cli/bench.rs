@@ -97,8 +97,8 @@ fn the_report_says_all_that_a_figure_needs() {
     }
     let [prefill, decode, _, deep] = runs.as_slice() else { panic!("four runs in {report}") };
     assert_eq!((number(prefill, "tokens"), number(decode, "tokens")), (8, 4));
-    // What a token costs, by hand from the shape: attention with the positions before the mean one, a key and a value of every
-    // head; the cache is in floats, in lines of 64 bytes. The output head is multiplied once a prefill.
+    // What a token costs, by hand from the shape: attention with the positions before the mean one, a key and a value
+    // of every head; the cache is in floats, in lines of 64 bytes. The output head is multiplied once a prefill.
     let shape = |name| number(&inspected["config"], name);
     let (layers, vocab, dim) = (shape("n_layers"), shape("vocab_size"), shape("dim"));
     let attention = |position| 2 * layers * position * shape("n_heads") * shape("head_dim");

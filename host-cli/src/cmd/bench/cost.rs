@@ -10,8 +10,8 @@ pub(super) struct Cost {
     pub(super) tokens: usize,
     /// Tokens at once.
     pub(super) batch: usize,
-    /// Bytes that a step with this token alone reads: every matrix once, one row of the embeddings, and what each layer looks at of
-    /// the cache.
+    /// Bytes that a step with this token alone reads: every matrix once, one row of the embeddings, and what each layer
+    /// looks at of the cache.
     pub(super) bytes: u64,
     /// Multiply-adds: products and attention, the output head's only where logits are computed.
     pub(super) macs: u64,
@@ -35,8 +35,8 @@ pub(super) fn decode(image: &Image<'_>, options: &PlanOptions, depth: usize, tok
 
 impl Cost {
     /// Tokens a second that the machine does not go beyond. Decode: the bytes of a token at the rate they can be read.
-    /// Prefill: its multiply-adds at the rate of the multiply instruction, or, with batches so small that this is lower, one
-    /// reading of the bytes a batch.
+    /// Prefill: its multiply-adds at the rate of the multiply instruction, or, with batches so small that this is
+    /// lower, one reading of the bytes a batch.
     pub(super) fn ceiling(&self, machine: Ceilings) -> f64 {
         let by_bytes = machine.bytes_per_s / self.bytes.max(1) as f64 * self.batch as f64;
         let by_macs = machine.macs_per_s / self.macs.max(1) as f64;
