@@ -60,7 +60,8 @@ bench depth "$first" -p "$prefill" -n "$decode" --depth "$depths" --kv f32,f16,i
 bench batch "$first" -p "$prefill" -n 0 --batch "$batches" -t "$threads"
 bench threads "$first" -p "$prefill" -n "$decode" -t "$threads"
 for model in "${models[@]}"; do
-    noted=MODEL bench size "$model" -p "$prefill" -n "$decode" -t "$cores"
+    # One thread, as a small model has nothing to share out.
+    noted=MODEL bench size "$model" -p "$prefill" -n "$decode" -t 1
 done
 "$target/release/examples/figures" "$runs" "$out"
 echo "docs/performance.sh: $out" >&2
