@@ -11,12 +11,12 @@
 #   PIPSQUEAK_SMOLLM2       SmolLM2-135M-Instruct as GGUF (default: the file that `models` puts into the cache folder)
 #   PIPSQUEAK_GGML_VOCAB    folder with the vocabularies that llama.cpp is tested with (default: the one in the cache folder)
 #   PIPSQUEAK_DEBIAN_RUST   1: cross targets with Debian's Rust (/usr/bin/cargo), even where rustup has them
-#   UPDATE                  1: `boards` writes its two tables anew
+#   UPDATE                  1: `boards` and `callgrind` write their tables anew
 #   CARGO_TARGET_DIR        as for cargo
 set -euo pipefail
 cd "$(dirname "$0")"
 
-all_stages=(tools models fmt clippy doc host train no-panic boards capi old-x86 aarch64 wasm bits bench-smoke package)
+all_stages=(tools models fmt clippy doc host train no-panic boards capi old-x86 aarch64 wasm bits bench-smoke callgrind package)
 
 data=${PIPSQUEAK_DATA:-../shared/data}
 [ ! -d "$data" ] || data=$(cd "$data" && pwd)
@@ -81,6 +81,7 @@ stage_tools() {
     has nm || packages+=(binutils)
     has cc && has c++ || packages+=(gcc g++ libc6-dev)
     has make || packages+=(make)
+    has valgrind || [ "$machine" != x86_64 ] || packages+=(valgrind)
     has node || packages+=(nodejs)
     has arm-none-eabi-gcc || packages+=(gcc-arm-none-eabi)
     has_arm_libc || packages+=(libnewlib-arm-none-eabi)
@@ -874,6 +875,68 @@ stage_bench-smoke() {
     local log=$notes/log
     cargo test -p pipsqueak-kernels --benches >"$log" 2>&1 || { cat "$log"; return 1; }
     note "bench-smoke: $(grep -c '^Success' "$log") benchmarks ran once"
+    # Not for the numbers: that the figures can still be made.
+    local figures=$notes/figures
+    PREFILL=16 DECODE=4 REPEAT=1 DEPTHS=0,16 BATCHES=1,4 THREADS=1,2 OUT=$figures \
+        docs/performance.sh host-cli/box/stories.pips 2>"$log" || { cat "$log"; return 1; }
+    diff <(cd "$figures" && ls) <(cd docs/figures && ls) || { echo "docs/figures has other pictures" >&2; return 1; }
+    note "bench-smoke: docs/performance.sh draws $(find "$figures" -name '*.svg' | wc -l) figures"
+}
+
+# Instructions of every operation with the kernel set $1, a line each: set, operation and shape, instructions, the same by
+# units of work, compiler. Valgrind runs the whole program, and counts inside one function of it, anew in each call.
+count_instructions() {
+    local set=$1 dumps=$notes/callgrind call=0 what units counted
+    rm -rf "$dumps"
+    mkdir "$dumps"
+    # Functions of libraries are found before, and not while something is counted.
+    LD_BIND_NOW=1 valgrind --tool=callgrind --toggle-collect=instructions::measured \
+        --dump-after=instructions::measured --callgrind-out-file="$dumps/out" "$program" "$set" \
+        >"$dumps/said" 2>"$dumps/log" || { cat "$dumps/log" >&2; return 1; }
+    while read -r set what units; do
+        call=$((call + 1))
+        counted=$(sed -n 's/^summary: *//p' "$dumps/out.$call")
+        [ "${counted:-0}" -gt 0 ] || { echo "callgrind counted nothing for $set $what" >&2; return 1; }
+        awk -v set="$set" -v what="$what" -v counted="$counted" -v units="$units" -v compiler="$compiler" \
+            'BEGIN { printf "%-7s %-26s %12d %9.4f  %s\n", set, what, counted, counted / units, compiler }'
+    done <"$dumps/said"
+}
+
+stage_callgrind() {
+    if [ "$machine" != x86_64 ]; then
+        cannot "callgrind: the table is one of x86_64 (this machine is $machine)"
+        return
+    fi
+    need valgrind || return 0
+    local program compiler set made=$notes/instructions.txt table=kernels/benches/instructions.txt log=$notes/compared
+    compiler=$(rustc --version | awk '{ print "rustc-" $2 }')
+    program=$(cargo bench --quiet -p pipsqueak-kernels --bench instructions --no-run \
+        --message-format json-render-diagnostics | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -1)
+    cat >"$made" <<'END'
+# Instructions of each operation, counted by Valgrind, not cycles; and by multiply-adds (products, attention) or elements.
+# A shape is tokens x rows x columns, tokens x positions x head_dim, or elements. Valgrind runs no AVX-512.
+# Written by `UPDATE=1 ./check.sh callgrind`; compared within 3 % when the compiler is the same.
+#
+# set   operation/shape            instructions    a unit  compiler
+END
+    for set in scalar avx2; do
+        count_instructions $set | tee -a "$made"
+        grep -q "^$set " "$made" || { cannot "callgrind: Valgrind does not run $set on this CPU"; return 0; }
+    done
+    [ -z "${UPDATE:-}" ] || cp "$made" $table
+    compare_table $table "$made" >"$log" || {
+        cat "$log"
+        echo "$table: UPDATE=1 ./check.sh callgrind writes it anew, if that is meant" >&2
+        return 1
+    }
+    note "callgrind: $table: $(cat "$log")"
+    # The check itself: a twentieth more of one operation.
+    awk '/^avx2 +matmul_q4\/1x/ { $3 = int($3 * 1.05) } { print }' "$made" >"$made.more"
+    if compare_table "$made" "$made.more" >"$log" || ! grep -q 'matmul_q4/1x' "$log"; then
+        echo "instructions planted in a table were not found" >&2
+        return 1
+    fi
+    note "callgrind: a twentieth more of one operation is found"
 }
 
 stage_package() {

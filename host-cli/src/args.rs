@@ -303,6 +303,9 @@ pub struct InspectArgs {
     /// Positions to plan memory for (default: the model's context, at most 256)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub ctx: Option<u32>,
+    /// Show the model as it is laid out for this CPU in the cache folder, and keep it there for the next time
+    #[arg(long)]
+    pub cache: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,
@@ -369,6 +372,9 @@ pub struct LogitsArgs {
 /// `pipsqueak bench`
 #[derive(Args, Debug, Clone)]
 #[allow(missing_docs)]
+#[command(
+    after_help = "Every combination of the lists is measured. Decode does not depend on --batch, and is measured with its first."
+)]
 pub struct BenchArgs {
     #[command(flatten)]
     pub model: ModelArgs,
@@ -378,21 +384,30 @@ pub struct BenchArgs {
     /// Tokens to decode
     #[arg(short = 'n', long = "decode", value_name = "N", default_value_t = 64)]
     pub decode: u32,
+    /// Tokens of context that come before those measured
+    #[arg(short = 'd', long, value_name = "LIST", value_delimiter = ',', default_value = "0")]
+    pub depth: Vec<u32>,
     /// Numbers of threads (default: 1 and all cores)
     #[arg(short = 't', long = "threads", value_name = "LIST", value_delimiter = ',')]
     pub threads: Vec<u16>,
-    /// Number format of the KV cache
-    #[arg(long, value_enum, default_value = "f16")]
-    pub kv: Kv,
+    /// Number formats of the KV cache
+    #[arg(long, value_enum, value_name = "LIST", value_delimiter = ',', default_value = "f16")]
+    pub kv: Vec<Kv>,
     /// Tokens that prefill works on at once
-    #[arg(long, value_name = "N", default_value = "64", value_parser = clap::value_parser!(u32).range(1..=65536))]
-    pub batch: u32,
+    #[arg(
+        long, value_name = "LIST", value_delimiter = ',', default_value = "64",
+        value_parser = clap::value_parser!(u32).range(1..=65536)
+    )]
+    pub batch: Vec<u32>,
     /// Kernel set to force
     #[arg(long, value_name = "NAME")]
     pub kernels: Option<String>,
-    /// Runs of each test; the best is shown
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    /// Runs of each test, whose median, least and most are shown
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub repeat: u32,
+    /// Keep the model as it was laid out for this CPU in the cache folder, and take it from there the next time
+    #[arg(long)]
+    pub cache: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

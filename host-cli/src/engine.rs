@@ -48,14 +48,24 @@ pub fn open(args: &ModelArgs, kernels: &dyn Kernels, threads: Option<u16>) -> Re
     open_in(args, kernels, threads, None)
 }
 
-/// The same for a command that runs the model: with `--cache`, by way of its twin in the cache folder.
+/// The same for a command that runs the model.
 pub fn open_to_run(args: &ModelArgs, engine: &EngineArgs, kernels: &dyn Kernels) -> Result<Model, Failure> {
-    if !engine.cache {
-        return open(args, kernels, engine.threads);
+    open_cached(args, kernels, engine.threads, engine.cache)
+}
+
+/// The same with `--cache` or without: with it, by way of the model's twin in the cache folder.
+pub fn open_cached(
+    args: &ModelArgs,
+    kernels: &dyn Kernels,
+    threads: Option<u16>,
+    cache: bool,
+) -> Result<Model, Failure> {
+    if !cache {
+        return open(args, kernels, threads);
     }
     let folder = boxed::cache_folder()
         .ok_or_else(|| Failure::new("--cache: there is no cache folder: neither XDG_CACHE_HOME nor HOME is set"))?;
-    open_in(args, kernels, engine.threads, Some(&folder))
+    open_in(args, kernels, threads, Some(&folder))
 }
 
 fn open_in(

@@ -27,6 +27,7 @@ pub mod score;
 pub mod source;
 pub mod state;
 pub mod stream;
+pub mod svg;
 pub mod toy;
 #[cfg(feature = "train")]
 pub mod train;

@@ -1,6 +1,6 @@
 //! What this machine can do at best: read bandwidth and int8 multiply-adds, measured.
 
-use std::{hint::black_box, sync::Barrier, thread, time::Instant};
+use std::{fs, hint::black_box, sync::Barrier, thread, time::Instant};
 
 use pipsqueak::kernels::{
     Kernels,
@@ -8,6 +8,18 @@ use pipsqueak::kernels::{
 };
 
 use crate::pages::Lines;
+
+/// What the processor calls itself, as far as the system tells; else its architecture.
+pub fn cpu() -> String {
+    let known = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = known.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    name.map_or(std::env::consts::ARCH, |(_, name)| name.trim()).into()
+}
+
+/// Cores that this program may use.
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
 
 /// Ceilings for a number of threads.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! Operations on one vector, and attention over one chunk of the cache. The figure is bytes a second of what is read.
+//! Operations on one vector. The figure is bytes a second of what is read.
 #![allow(missing_docs, reason = "criterion_group! makes a public function without them")]
 
 mod common;
@@ -7,14 +7,10 @@ use std::hint::black_box;
 
 use common::Rng;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use pipsqueak_kernels::{
-    BLOCK, CacheRows, Gate, Kernels, Pairs, Query, acts::ActRowMut, float16::f32_to_f16, math::cos_sin, select,
-};
+use pipsqueak_kernels::{BLOCK, Gate, Kernels, Pairs, acts::ActRowMut, math::cos_sin, select};
 
 /// Lengths of a small model's vectors.
 const LENGTHS: [usize; 2] = [576, 1536];
-/// Positions and head dimension.
-const ATTENTION: [(usize, usize); 2] = [(64, 64), (64, 128)];
 
 /// Benches what `call` makes for each length with every kernel set; `operands` floats are read for each element.
 fn bench(c: &mut Criterion, op: &str, lengths: &[usize], operands: usize, call: impl Fn(usize) -> Run) {
@@ -86,52 +82,5 @@ fn vector(c: &mut Criterion) {
     });
 }
 
-/// A cache of `positions` rows in each format, with its name and bytes.
-fn caches<'a>(
-    x: &'a [f32],
-    halves: &'a [u16],
-    q: &'a [i8],
-    scale: &'a [u16],
-) -> [(&'static str, CacheRows<'a>, usize); 3] {
-    [
-        ("f32", CacheRows::F32(x), 4 * x.len()),
-        ("f16", CacheRows::F16(halves), 2 * x.len()),
-        ("i8", CacheRows::I8 { q, scale }, x.len() + 2 * scale.len()),
-    ]
-}
-
-fn attention(c: &mut Criterion) {
-    for (positions, dim) in ATTENTION {
-        let mut rng = Rng::new();
-        let x = rng.vector(positions * dim);
-        let halves: Vec<u16> = x.iter().map(|x| f32_to_f16(*x)).collect();
-        let q: Vec<i8> = x.iter().map(|x| (x * 127.0) as i8).collect();
-        let scale = vec![f32_to_f16(1.0 / 127.0); positions];
-        let query = rng.vector(dim);
-        let query_q: Vec<i8> = query.iter().map(|x| (x * 127.0) as i8).collect();
-        let query_scale = vec![1.0 / 127.0; dim.div_ceil(BLOCK)];
-        for (name, rows, bytes) in caches(&x, &halves, &q, &scale) {
-            let query = Query { x: &query, q: &query_q, scale: &query_scale };
-            for op in ["att_scores", "att_values"] {
-                let mut group = c.benchmark_group(format!("{op}_{name}"));
-                group.throughput(Throughput::Bytes(bytes as u64));
-                for kernels in select::all() {
-                    let id = BenchmarkId::new(kernels.name(), format!("{positions}x{dim}"));
-                    let (mut out, mut acc) = (vec![0.0; positions], vec![0.0; dim]);
-                    group.bench_function(id, |b| {
-                        b.iter(|| match op {
-                            "att_scores" => kernels.att_scores(black_box(&query), &rows, 0.125, &mut out),
-                            _ => {
-                                out.fill(-1.0);
-                                kernels.att_values(black_box(&mut out), 0.0, &rows, &mut acc)
-                            }
-                        });
-                    });
-                }
-            }
-        }
-    }
-}
-
-criterion_group!(benches, vector, attention);
+criterion_group!(benches, vector);
 criterion_main!(benches);

@@ -1,6 +1,9 @@
 //! `inspect`: a model's parameters, memory and boards.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::{
+    collections::BTreeMap,
+    fmt::{Display, Write},
+};
 
 use pipsqueak::{
     Image, KvType, Plan, PlanOptions,
@@ -21,24 +24,30 @@ use crate::{
 };
 
 pub(super) fn run(args: &InspectArgs) -> Result<(), Failure> {
+    if args.cache {
+        let model = engine::open_cached(&args.model, engine::kernels(None)?, None, true)?;
+        return show(&model.image()?, args);
+    }
     // As it is stored; a foreign file as its canonical image would be.
     let input = Input::open(args.model.model.as_deref())?;
     let path = input.path();
     let tokenizer = args.model.tokenizer.tokenizer.as_deref();
-    let packed;
-    let image = if let Some(bytes) = input.image().filter(|_| tokenizer.is_none()) {
-        Image::open(bytes).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?
-    } else {
-        let parts = input.parts(tokenizer)?;
-        let canonical = |_: Format| Panel::R1;
-        let options = PackOptions::keep(&canonical, engine::open_threads(None));
-        packed = pack(&parts, &options).map_err(|error| Failure::new(format_args!("{}: {error}", path.display())))?;
-        packed.converted().iter().for_each(|converted| eprintln!("pipsqueak: {converted}"));
-        Image::open(packed.bytes()).map_err(Failure::new)?
-    };
-    let config = image.config();
-    let context = args.ctx.map_or(boards::DEFAULT_CONTEXT.min(config.seq_len as usize), |ctx| ctx as usize);
-    if args.json { print_json(&image, context) } else { print(&describe(&image, context)) }
+    let fail = |error: &dyn Display| Failure::new(format_args!("{}: {error}", path.display()));
+    if let Some(bytes) = input.image().filter(|_| tokenizer.is_none()) {
+        return show(&Image::open(bytes).map_err(|error| fail(&error))?, args);
+    }
+    let parts = input.parts(tokenizer)?;
+    let canonical = |_: Format| Panel::R1;
+    let options = PackOptions::keep(&canonical, engine::open_threads(None));
+    let packed = pack(&parts, &options).map_err(|error| fail(&error))?;
+    packed.converted().iter().for_each(|converted| eprintln!("pipsqueak: {converted}"));
+    show(&Image::open(packed.bytes()).map_err(Failure::new)?, args)
+}
+
+fn show(image: &Image<'_>, args: &InspectArgs) -> Result<(), Failure> {
+    let longest = image.config().seq_len as usize;
+    let context = args.ctx.map_or(boards::DEFAULT_CONTEXT.min(longest), |ctx| ctx as usize);
+    if args.json { print_json(image, context) } else { print(&describe(image, context)) }
 }
 
 /// Parameters and bytes by role.

@@ -5,6 +5,8 @@
 
 use std::fmt::{self, Write};
 
+use crate::svg::{self, Axis, GRID, INK, QUIET, line, path, text};
+
 /// What a training run has shown.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Curve<'a> {
@@ -30,9 +32,6 @@ const BOTTOM: f64 = 56.0;
 const STRIP: f64 = 56.0;
 const GAP: f64 = 20.0;
 
-const INK: &str = "#24292f";
-const QUIET: &str = "#57606a";
-const GRID: &str = "#e4e8ec";
 const TRAIN: &str = "#1f6feb";
 const HELD_OUT: &str = "#d1570a";
 const RATE: &str = "#6e7781";
@@ -40,8 +39,6 @@ const RATE: &str = "#6e7781";
 const HALO: &str =
     r##" font-weight="600" stroke="#ffffff" stroke-width="4" stroke-linejoin="round" paint-order="stroke""##;
 
-/// Points that a line is drawn through at most: more than the picture has columns change nothing.
-const POINTS: usize = 1000;
 /// Numbers from here on are as good as infinite.
 const LARGEST: f64 = 1e30;
 /// A point of the smoothed line is the mean of this part of the run.
@@ -67,12 +64,7 @@ fn draw(curve: &Curve<'_>, out: &mut String) -> fmt::Result {
     let floor = HEIGHT - BOTTOM - strip;
     let y = Axis::new(shown(&train, &smooth, &held_out), floor, TOP).rounded();
 
-    writeln!(
-        out,
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" font-family="system-ui, sans-serif" font-size="13">"#
-    )?;
-    writeln!(out, "<title>{}</title>", Escaped(curve.title))?;
-    writeln!(out, r##"<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>"##)?;
+    svg::begin(out, WIDTH, HEIGHT, curve.title)?;
     writeln!(
         out,
         r#"<clipPath id="plot"><rect x="{LEFT}" y="{TOP}" width="{}" height="{}"/></clipPath>"#,
@@ -173,119 +165,4 @@ fn shown(train: &[(f64, f64)], smooth: &[(f64, f64)], held_out: &[(f64, f64)]) -
     let raw = raw.get(strange..raw.len() - strange).unwrap_or_default().to_vec();
     let others: Vec<f64> = smooth.iter().chain(held_out).map(|(_, loss)| *loss).collect();
     raw.into_iter().chain(others)
-}
-
-/// Values `low..=high` on the picture's `from..=to`.
-struct Axis {
-    low: f64,
-    high: f64,
-    from: f64,
-    to: f64,
-    /// Ticks are no closer than this.
-    least: f64,
-}
-
-impl Axis {
-    /// Room for these values, and at least for something.
-    fn new(values: impl Iterator<Item = f64>, from: f64, to: f64) -> Self {
-        let (mut low, mut high) = values.fold((f64::MAX, f64::MIN), |(low, high), x| (low.min(x), high.max(x)));
-        if low > high {
-            (low, high) = (0.0, 1.0);
-        }
-        if high - low < 1e-9 * high.abs().max(1e-3) {
-            let half = 0.5 * high.abs().max(1.0);
-            (low, high) = (low - half, high + half);
-        }
-        Self { low, high, from, to, least: 0.0 }
-    }
-
-    /// For whole numbers, with zero in it if they begin near it.
-    fn of_steps(self) -> Self {
-        let near = self.low.abs() < 0.25 * self.high;
-        Self { low: if near { 0.0 } else { self.low }, least: 1.0, ..self }
-    }
-
-    /// Ends at ticks.
-    fn rounded(self) -> Self {
-        let unit = self.unit(6);
-        Self { low: (self.low / unit).floor() * unit, high: (self.high / unit).ceil() * unit, ..self }
-    }
-
-    fn place(&self, value: f64) -> f64 {
-        self.from + (value - self.low) / (self.high - self.low) * (self.to - self.from)
-    }
-
-    /// What ticks are multiples of, if there are to be about `count`: 1, 2 or 5 times a power of ten.
-    fn unit(&self, count: u32) -> f64 {
-        let rough = ((self.high - self.low) / f64::from(count)).max(self.least);
-        let ten = 10f64.powf(rough.log10().floor());
-        [1.0, 2.0, 5.0].map(|factor| factor * ten).into_iter().find(|unit| *unit >= rough).unwrap_or(10.0 * ten)
-    }
-
-    fn ticks(&self, count: u32) -> impl Iterator<Item = f64> {
-        let unit = self.unit(count);
-        let first = (self.low / unit - 1e-6).ceil() as i64;
-        let last = (self.high / unit + 1e-6).floor() as i64;
-        (first..=last).take(4 * count as usize).map(move |number| number as f64 * unit)
-    }
-
-    /// A tick's value with the decimals that tell it from its neighbours; thousands as `k`.
-    fn label(&self, tick: f64, count: u32) -> String {
-        let unit = self.unit(count);
-        let (tick, unit, suffix) =
-            if self.high >= 10_000.0 && tick != 0.0 { (tick / 1e3, unit / 1e3, "k") } else { (tick, unit, "") };
-        let decimals = (-unit.log10().floor()).clamp(0.0, 9.0) as usize;
-        format!("{tick:.decimals$}{suffix}")
-    }
-}
-
-/// A line through points, thinned out where there are more than can be seen: of each stretch its lowest and its highest.
-fn path(out: &mut String, points: &[(f64, f64)], x: &Axis, y: &Axis, style: &str) -> fmt::Result {
-    if points.len() < 2 {
-        return Ok(());
-    }
-    write!(out, r#"<path fill="none" stroke-linejoin="round" {style} d=""#)?;
-    let mut pen = 'M';
-    for stretch in points.chunks((2 * points.len()).div_ceil(POINTS).max(1)) {
-        let by_loss = |a: &&(f64, f64), b: &&(f64, f64)| a.1.total_cmp(&b.1);
-        let ends = [stretch.iter().min_by(by_loss), stretch.iter().max_by(by_loss)];
-        let mut ends: Vec<_> = ends.into_iter().flatten().collect();
-        ends.sort_by(|a, b| a.0.total_cmp(&b.0));
-        ends.dedup();
-        for (step, loss) in ends {
-            write!(out, "{pen}{:.1} {:.1}", x.place(*step), y.place(*loss))?;
-            pen = 'L';
-        }
-    }
-    writeln!(out, r#""/>"#)
-}
-
-fn line(out: &mut String, from: (f64, f64), to: (f64, f64), colour: &str) -> fmt::Result {
-    let ((x1, y1), (x2, y2)) = (from, to);
-    writeln!(out, r#"<line x1="{x1:.1}" y1="{y1:.1}" x2="{x2:.1}" y2="{y2:.1}" stroke="{colour}"/>"#)
-}
-
-fn text(out: &mut String, x: f64, y: f64, anchor: &str, colour: &str, more: &str, words: &str) -> fmt::Result {
-    let words = Escaped(words);
-    writeln!(out, r#"<text x="{x:.1}" y="{y:.1}" text-anchor="{anchor}" fill="{colour}"{more}>{words}</text>"#)
-}
-
-/// Text as XML takes it; what XML has no way to say is left out.
-struct Escaped<'a>(&'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            match c {
-                '&' => f.write_str("&amp;")?,
-                '<' => f.write_str("&lt;")?,
-                '>' => f.write_str("&gt;")?,
-                '\t' | '\n' | '\r' => f.write_char(' ')?,
-                '\u{fffe}' | '\u{ffff}' => {}
-                c if c < ' ' => {}
-                c => f.write_char(c)?,
-            }
-        }
-        Ok(())
-    }
 }

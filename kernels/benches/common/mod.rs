@@ -1,8 +1,8 @@
-//! Random weights and activations for the benches.
+//! Random weights, activations and caches for the benches.
 #![allow(dead_code, reason = "every bench uses a part of it")]
 
 use pipsqueak_kernels::{
-    Acts, BLOCK, Block, Format, Input, Kernels, Matrix, MatrixMut, Panel,
+    Acts, BLOCK, Block, CacheRows, Format, Input, Kernels, Matrix, MatrixMut, Panel, Queries, Query,
     acts::ActRowMut,
     arena::{Line, bytes_of, bytes_of_mut},
     float16::{f32_to_bf16, f32_to_f16},
@@ -119,5 +119,73 @@ impl Activations {
     /// The view that kernels take.
     pub(crate) fn input(&self) -> Input<'_> {
         Input { tokens: self.tokens, x: &self.x, acts: Acts::new(&self.q, &self.scale, &self.sum, self.blocks) }
+    }
+}
+
+/// Random keys or values of one head of the cache, in every number format.
+pub(crate) struct Cache {
+    x: Vec<f32>,
+    halves: Vec<u16>,
+    q: Vec<i8>,
+    scale: Vec<u16>,
+}
+
+impl Cache {
+    /// `[positions][head_dim]`.
+    pub(crate) fn new(positions: usize, head_dim: usize) -> Self {
+        let x = Rng::new().vector(positions * head_dim);
+        let halves = x.iter().map(|x| f32_to_f16(*x)).collect();
+        let q = x.iter().map(|x| (x * 127.0) as i8).collect();
+        Self { x, halves, q, scale: vec![f32_to_f16(1.0 / 127.0); positions] }
+    }
+
+    /// Each format's name, rows and bytes.
+    pub(crate) fn formats(&self) -> [(&'static str, CacheRows<'_>, usize); 3] {
+        [
+            ("f32", CacheRows::F32(&self.x), 4 * self.x.len()),
+            ("f16", CacheRows::F16(&self.halves), 2 * self.x.len()),
+            ("i8", CacheRows::I8 { q: &self.q, scale: &self.scale }, self.x.len() + 2 * self.scale.len()),
+        ]
+    }
+}
+
+/// Random queries of consecutive tokens whose heads share one head of the cache.
+pub(crate) struct Heads {
+    head_dim: usize,
+    heads: usize,
+    tokens: usize,
+    x: Vec<f32>,
+    q: Vec<i8>,
+    scale: Vec<f32>,
+}
+
+impl Heads {
+    /// `[tokens][heads][head_dim]`.
+    pub(crate) fn new(kernels: &dyn Kernels, head_dim: usize, heads: usize, tokens: usize) -> Self {
+        let units = tokens * heads;
+        let Activations { x, q, scale, .. } = Activations::new(kernels, units, head_dim);
+        Self { head_dim, heads, tokens, x, q, scale }
+    }
+
+    /// The first one alone.
+    pub(crate) fn query(&self) -> Query<'_> {
+        let blocks = self.head_dim.div_ceil(BLOCK);
+        Query { x: &self.x[..self.head_dim], q: &self.q[..self.head_dim], scale: &self.scale[..blocks] }
+    }
+
+    /// All, the last of which looks at `positions`.
+    pub(crate) fn queries(&self, positions: usize) -> Queries<'_> {
+        Queries {
+            x: &self.x,
+            q: &self.q,
+            scale: &self.scale,
+            head_dim: self.head_dim,
+            heads: self.heads,
+            stride: self.heads,
+            tokens: self.tokens,
+            first_len: positions + 1 - self.tokens,
+            window: usize::MAX,
+            att_scale: 0.125,
+        }
     }
 }

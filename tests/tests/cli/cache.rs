@@ -90,6 +90,41 @@ fn a_twin_is_kept_when_asked_and_used_the_next_time() {
     assert_eq!(place.cached().len(), 1 + usize::from(many));
 }
 
+/// `bench` and `inspect` make the same twin, and use it.
+#[test]
+fn bench_and_inspect_share_the_twin() {
+    let place = Place::new("twin-of-all");
+    let run = |words: &[&str]| {
+        let mut command = command(&[&words[..1], &[place.model.as_str()], &words[1..]].concat());
+        let command = command.env("XDG_CACHE_HOME", place.folder.path().join("cache")).stdin(Stdio::null());
+        let run = Run::from(command.output().expect("the program runs"));
+        assert!(run.status == 0 && run.stderr.is_empty(), "{run:?}");
+        run
+    };
+    let bench = ["bench", "-p", "4", "-n", "2", "-t", "1", "--repeat", "1"];
+    run(&bench);
+    run(&["inspect"]);
+    assert!(place.cached().is_empty());
+    let report = run(&["inspect", "--cache", "--json"]).json();
+    let twin = place.twin();
+    let made = fs::metadata(&twin).unwrap().modified().unwrap();
+    // The record behind the image is none of the model's bytes.
+    assert!(report["bytes"].as_u64().unwrap() < fs::metadata(&twin).unwrap().len());
+    let measured = run(&[&bench[..], &["--cache", "--json"]].concat()).json();
+    assert_eq!(measured["model"]["bytes"], report["bytes"]);
+    assert_eq!((place.twin(), fs::metadata(&twin).unwrap().modified().unwrap()), (twin, made));
+    // A twin that is damaged is seen, so it was looked at.
+    let twin = place.twin();
+    fs::write(&twin, b"PIPS").unwrap();
+    for words in [&["inspect", "--cache"][..], &[&bench[..], &["--cache"]].concat()] {
+        let mut command = command(&[&words[..1], &[place.model.as_str()], &words[1..]].concat());
+        let command = command.env("XDG_CACHE_HOME", place.folder.path().join("cache")).stdin(Stdio::null());
+        let run = Run::from(command.output().expect("the program runs"));
+        assert!(run.status == 0 && run.stderr.contains("damaged"), "{run:?}");
+        fs::write(&twin, b"PIPS").unwrap();
+    }
+}
+
 /// What became of weights that were converted is said whether they are converted now or were before.
 #[test]
 fn a_converted_model_says_so_with_a_twin_too() {

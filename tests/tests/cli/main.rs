@@ -1,6 +1,7 @@
 //! The program from outside: what it prints, how it ends, what it leaves behind.
 
 mod architectures;
+mod bench;
 mod cache;
 mod chat;
 mod corpus;
@@ -146,25 +147,6 @@ fn eval_counts_as_documented() {
     stories.run("eval", &["--text", &binary]).fails(1, &["binary.txt", "UTF-8", "byte 3"]);
     stories.run("eval", &["--text", &stories.folder.name("none")]).fails(1, &["none"]);
     stories.run("eval", &[]).fails(2, &["--text"]);
-}
-
-#[test]
-fn bench_reports_runs() {
-    let Some(stories) = Stories::new("bench") else { return };
-    let args = ["-p", "20", "-n", "10", "-t", "1,2", "--repeat", "1", "--kernels", "scalar", "--json"];
-    let report = stories.run("bench", &args).json();
-    let runs = report["runs"].as_array().unwrap();
-    let wanted = [("prefill", 1, 20), ("decode", 1, 10), ("prefill", 2, 20), ("decode", 2, 10)];
-    assert_eq!(runs.len(), wanted.len());
-    for (run, (test, threads, tokens)) in runs.iter().zip(wanted) {
-        assert_eq!(run["test"], test);
-        assert_eq!((run["threads"].as_u64(), run["tokens"].as_u64()), (Some(threads), Some(tokens)));
-        assert_eq!(run["kernels"], "scalar");
-        assert!(run["tokens_per_s"].as_f64().unwrap() > 0.0 && run["ceiling_tokens_per_s"].as_f64().unwrap() > 0.0);
-        assert_eq!(run.as_object().unwrap().len(), 6);
-    }
-    stories.run("bench", &["-t", "0"]).fails(2, &["-t 0"]);
-    stories.run("bench", &["-p", "500", "-n", "13", "-t", "1"]).fails(2, &["513", "512"]);
 }
 
 #[test]
