@@ -18,7 +18,7 @@ use crate::{BLOCK, CacheRows, Queries, Tile, scalar::CHUNK};
 
 /// Queries at once, at most.
 pub(super) const MOST: usize = 4;
-/// Bytes ahead of those in use that are asked for: without that, a third more time over a cache that lies in memory (Zen 4).
+/// Bytes ahead of those in use that are asked for: without that, a quarter more time over a cache that lies in memory (Zen 4).
 pub(super) const AHEAD: usize = 2048;
 /// Bytes of a register: elements of an int8 key that are multiplied at once.
 const SLICE: usize = 64;
