@@ -14,9 +14,7 @@ use core::{
 };
 
 use super::{Dotprod, detect};
-use crate::{
-    CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Pairs, Panel, Query, Store, Tile, acts::ActRowMut,
-};
+use crate::{Format, Input, Kernels, Matrix, Panel, Store, Tile};
 
 /// Proof that the matrix instructions may be executed, and all of [`Dotprod`].
 #[derive(Clone, Copy, Debug)]
@@ -50,50 +48,14 @@ impl Kernels for I8mm {
         }
     }
 
-    fn quantise(&self, x: &[f32], row: ActRowMut<'_>) -> Result<(), NotFinite> {
-        self.0.quantise(x, row)
-    }
-
-    fn rmsnorm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
-        self.0.rmsnorm(x, weight, eps, out)
-    }
-
-    fn layernorm(&self, x: &[f32], weight: &[f32], bias: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
-        self.0.layernorm(x, weight, bias, eps, out)
-    }
-
-    fn softmax(&self, x: &mut [f32]) {
-        self.0.softmax(x);
-    }
-
-    fn rotate(&self, x: &mut [f32], cos_sin: &[f32], pairs: Pairs) {
-        self.0.rotate(x, cos_sin, pairs);
-    }
-
-    fn gate(&self, function: Gate, gate: &mut [f32], up: &[f32]) {
-        self.0.gate(function, gate, up);
-    }
-
-    fn store_f16(&self, x: &[f32], out: &mut [u16]) -> Result<(), NotFinite> {
-        self.0.store_f16(x, out)
-    }
-
-    fn store_i8(&self, x: &[f32], out: &mut [i8]) -> Result<u16, NotFinite> {
-        self.0.store_i8(x, out)
-    }
+    inherited_vectors!();
 
     fn peak(&self, rounds: usize) -> usize {
         // SAFETY: `self` exists, so this CPU has the instructions.
         unsafe { peak::peak(rounds) }
     }
 
-    fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
-        self.0.att_scores(query, keys, scale, out)
-    }
-
-    fn att_values(&self, scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
-        self.0.att_values(scores, max, values, acc)
-    }
+    inherited_attention!();
 }
 
 /// Adds to lane `2 i + j` the product of row `i` of `a` and row `j` of `b`, each of eight: `vmmlaq_s32`, which is not stable
