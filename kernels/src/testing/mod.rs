@@ -9,6 +9,8 @@ mod attention;
 mod cache;
 mod matmul;
 mod rng;
+#[cfg(all(test, target_arch = "x86_64"))]
+pub(crate) mod tiles;
 mod vector;
 
 use core::fmt;
