@@ -183,8 +183,9 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
                 let layer = self.cursor.layer as usize;
                 let slots = NonZeroUsize::new(self.plan.sizes.slots).unwrap_or(NonZeroUsize::MIN);
                 // What the compiler knows to be one where kernels take one query at a time.
-                let wanted = kernels.att_lanes(config.head_dim as usize);
-                let lanes = if wanted > 1 { self.plan.options.lanes() } else { 1 };
+                let head_dim = config.head_dim as usize;
+                let (wanted, few) = (kernels.att_lanes(head_dim), kernels.att_few(head_dim));
+                let lanes = if wanted > 1 || few > 1 { self.plan.options.lanes() } else { 1 };
                 let attention = Attention { config, cache, layer, pos, q, query: &buf.query };
                 let xb = part_mut(buf.xb, 0, n * q_dim);
                 let scores = Rows::new(buf.scores, self.plan.options.context * lanes);
@@ -205,13 +206,10 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
                     });
                     return Ok(());
                 }
-                // Likewise.
-                let few = kernels.att_few(config.head_dim as usize).min(lanes);
-                if few > 1 {
+                if few > 1 && few <= lanes {
                     // Neighbours, so that heads that share one of the cache come together.
                     let each = count.div_ceil(slots.get()).max(1);
-                    let out = part_mut(xb, first * config.head_dim as usize, count * config.head_dim as usize);
-                    let hands = Rows::new(out, each * config.head_dim as usize);
+                    let hands = Rows::new(part_mut(xb, first * head_dim, count * head_dim), each * head_dim);
                     share(team, 0, slots.get().min(count), (hands, scores), |hand, (out, scores)| {
                         attention.heads(kernels, few, first + hand * each, scores, out);
                     });

@@ -53,7 +53,8 @@ fn context(c: &mut Criterion) {
                     for kernels in select::all() {
                         let heads = Heads::new(kernels, head_dim, HEADS, tokens);
                         let queries = heads.queries(positions);
-                        let mut scores = vec![0.0; kernels.att_lanes(head_dim) * positions];
+                        let mut scores =
+                            vec![0.0; kernels.att_lanes(head_dim).max(kernels.att_few(head_dim)) * positions];
                         let width = HEADS * head_dim;
                         let mut out = vec![0.0; tokens * width];
                         let id = BenchmarkId::new(kernels.name(), format!("{positions}x{head_dim}"));

@@ -104,7 +104,7 @@ fn attention(kernels: &dyn Kernels) {
         for tokens in TOKENS {
             let heads = Heads::new(kernels, HEAD_DIM, HEADS, tokens);
             let queries = heads.queries(POSITIONS);
-            let mut scores = vec![0.0; kernels.att_lanes(HEAD_DIM) * POSITIONS];
+            let mut scores = vec![0.0; kernels.att_lanes(HEAD_DIM).max(kernels.att_few(HEAD_DIM)) * POSITIONS];
             let mut out = vec![0.0; tokens * HEADS * HEAD_DIM];
             // Each token's positions, scores and values.
             let positions: usize = (0..tokens).map(|t| queries.first_len + t).sum();

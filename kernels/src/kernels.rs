@@ -200,7 +200,7 @@ pub trait Kernels: Sync {
     }
 
     /// Heads of one token, of `head_dim` elements, that [`Self::attend`] takes together better than one after the other, where
-    /// they share a head of the cache; at most [`Self::att_lanes`].
+    /// they share a head of the cache; 1 where it takes none so.
     fn att_few(&self, _head_dim: usize) -> usize {
         1
     }

@@ -66,7 +66,7 @@ pub const CHUNK: usize = 64;
 /// Both passes for several queries over the same head of the cache, one query after the other by `kernels`.
 ///
 /// `keys` and `values` have at least `queries.last_len()` positions; `scores`: room for
-/// `kernels.att_lanes(head_dim) * queries.last_len()`; `out`: `[tokens][heads * head_dim]`. The largest score is taken over
+/// as many times `queries.last_len()` as `kernels` takes queries at once ([`Kernels::att_lanes`], [`Kernels::att_few`]); `out`: `[tokens][heads * head_dim]`. The largest score is taken over
 /// all positions that a query looks at, values are summed in chunks of [`CHUNK`] positions, and the sum is divided by the sum
 /// of weights. Where a window begins inside a chunk, the positions before it weigh 0: see [`from_start`].
 pub fn attend<K: Kernels + ?Sized>(

@@ -296,7 +296,7 @@ fn attend_case(
     let units = (tokens - 1) * stride + heads;
     let blocks = head_dim.div_ceil(BLOCK);
     let positions = first_len + tokens - 1;
-    let lanes = kernels.att_lanes(head_dim);
+    let lanes = kernels.att_lanes(head_dim).max(kernels.att_few(head_dim));
     let (width, padded) = (heads * head_dim, tokens * heads * head_dim + 2 * PAD);
     let case = Case {
         operation: "attend",

@@ -20,13 +20,19 @@ use crate::{BLOCK, CacheRows, Queries, Tile, scalar::CHUNK};
 pub(super) const MOST: usize = 4;
 /// Bytes ahead of those in use that are asked for: without that, a quarter more time over a cache that lies in memory (Zen 4).
 pub(super) const AHEAD: usize = 2048;
+/// Elements of a head of which two fill a register, as in the smallest models.
+const NARROW: usize = 8;
 /// Bytes of a register: elements of an int8 key that are multiplied at once.
 const SLICE: usize = 64;
 
-/// Whether these queries are few enough, and heads of a width for which this is written.
+/// Whether heads are of a width for which this is written.
+pub(super) fn is_made_for(head_dim: usize) -> bool {
+    head_dim == NARROW || head_dim.is_multiple_of(16) && (16..=MAX_DIM).contains(&head_dim)
+}
+
+/// Whether these queries are few enough, and their heads not too odd.
 pub(super) fn takes(queries: &Queries<'_>) -> bool {
-    let dim = queries.head_dim;
-    queries.tokens == 1 && (1..=MOST).contains(&queries.heads) && dim.is_multiple_of(BLOCK) && dim <= MAX_DIM
+    queries.tokens == 1 && (1..=MOST).contains(&queries.heads) && is_made_for(queries.head_dim)
 }
 
 /// What the queries look at, with the positions before passed over.
@@ -154,11 +160,13 @@ fn codes<const H: usize>(
     scores: &mut [&mut [f32]; H],
 ) -> Option<[f32; H]> {
     let dim = queries.head_dim;
-    let (codes, scales) = (queries.q.get(..H * dim)?, queries.scale.get(..H * (dim / BLOCK))?);
+    // Queries come in whole blocks, keys do not.
+    let blocks = dim.div_ceil(BLOCK);
+    let (codes, scales) = (queries.q.get(..H * blocks * BLOCK)?, queries.scale.get(..H * blocks)?);
     let (keys, scale) = (keys.get(..on.len * dim)?, scale.get(..on.len)?);
     let mut q = [[[_mm512_setzero_si512(); 5]; H]; MAX_DIM / SLICE];
-    for (h, codes) in codes.chunks_exact(dim.max(1)).enumerate() {
-        for (q, codes) in q.iter_mut().zip(codes.chunks(SLICE)) {
+    for (h, codes) in codes.chunks_exact((blocks * BLOCK).max(1)).enumerate() {
+        for (q, codes) in q.iter_mut().zip(codes.get(..dim)?.chunks(SLICE)) {
             if let Some(q) = q.get_mut(h) {
                 *q = spread(codes);
             }
@@ -176,7 +184,7 @@ fn codes<const H: usize>(
             } else {
                 sums(|i| flipped_part(keys, dim, i, start, width), q)
             };
-            for ((acc, sums), scales) in acc.iter_mut().zip(sums).zip(scales.chunks_exact((dim / BLOCK).max(1))) {
+            for ((acc, sums), scales) in acc.iter_mut().zip(sums).zip(scales.chunks_exact(blocks.max(1))) {
                 let scales = scales.get(2 * slice..).unwrap_or_default();
                 for (isum, qd) in sums.into_iter().zip(scales) {
                     let d = _mm512_mul_ps(kd, _mm512_set1_ps(*qd));
@@ -253,7 +261,7 @@ fn four<const H: usize>([r0, r1, r2, r3]: [__m512i; 4], q: &[[__m512i; 5]; H]) -
 /// Scores over a float cache: the contract's sums over `head_dim`, of two positions in the halves of a register.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn floats<T, const H: usize>(
+fn floats<T: Copy + Default, const H: usize>(
     queries: &Queries<'_>,
     on: &Stretch<'_>,
     keys: &[T],
@@ -278,19 +286,18 @@ fn floats<T, const H: usize>(
         for pair in 0..8 {
             let row = |i: usize| {
                 let start = (2 * pair + i).min(last) * dim;
-                keys.get(start..start + dim).unwrap_or_default().as_chunks::<16>().0
+                keys.get(start..start + dim).unwrap_or_default()
             };
-            let mut sums = [_mm512_setzero_ps(); H];
-            for (two, (a, b)) in row(0).iter().zip(row(1)).enumerate() {
-                let (a, b) = (widen(a), widen(b));
-                let halves = [_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b)];
-                for (sum, q) in sums.iter_mut().zip(&q) {
-                    let q = q.get(2 * two..2 * two + 2).unwrap_or_default();
-                    for (keys, q) in halves.into_iter().zip(q) {
-                        *sum = _mm512_add_ps(*sum, _mm512_mul_ps(load_part(q), keys));
-                    }
+            let sums = if dim == NARROW {
+                let mut both = [T::default(); 16];
+                for (both, key) in both.iter_mut().zip(row(0).iter().chain(row(1))) {
+                    *both = *key;
                 }
-            }
+                dots_of_two(&q, [both].iter().map(|both| [widen(both)]))
+            } else {
+                let rows = row(0).as_chunks::<16>().0.iter().zip(row(1).as_chunks::<16>().0);
+                dots_of_two(&q, rows.map(|(a, b)| halves(widen(a), widen(b))))
+            };
             for (partial, sum) in partial.iter_mut().zip(sums) {
                 if let Some(partial) = partial.get_mut(pair) {
                     *partial = sum;
@@ -300,6 +307,32 @@ fn floats<T, const H: usize>(
         out.put(on, at, partial.map(|partial| trees(partial)), scores);
     }
     Some(out.best())
+}
+
+/// Of two keys the same eight elements side by side, and the next eight.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn halves(a: __m512, b: __m512) -> [__m512; 2] {
+    [_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b)]
+}
+
+/// Eight partial sums of each query with two keys, whose elements come eight and eight.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn dots_of_two<const H: usize, const N: usize>(
+    q: &[[[f32; 16]; MAX_DIM / 8]; H],
+    keys: impl Iterator<Item = [__m512; N]>,
+) -> [__m512; H] {
+    let mut sums = [_mm512_setzero_ps(); H];
+    for (at, keys) in keys.enumerate() {
+        for (sum, q) in sums.iter_mut().zip(q) {
+            let q = q.get(N * at..N * at + N).unwrap_or_default();
+            for (keys, q) in keys.into_iter().zip(q) {
+                *sum = _mm512_add_ps(*sum, _mm512_mul_ps(load_part(q), keys));
+            }
+        }
+    }
+    sums
 }
 
 /// The contract's trees over eight partial sums each, of two positions in each register.
@@ -366,19 +399,60 @@ fn sixteen(halves: &[u16]) -> __m512 {
 /// Adds to each query's `acc` the chunk's values, summed in position order from +0.0.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn add<T, const H: usize>(
+fn add<T: Copy + Default, const H: usize>(
     weights: &[[f32; CHUNK]; H],
     values: &[T],
     widen: impl Fn(&[T; 16]) -> __m512 + Copy,
     dim: usize,
     acc: &mut [[f32; MAX_DIM]; H],
 ) {
+    if dim == NARROW {
+        return narrow(weights, values, widen, acc);
+    }
     let wide = dim / 64 * 64;
     for at in (0..wide).step_by(64) {
         columns::<T, H, 4>(weights, values, widen, dim, at, acc);
     }
-    for at in (wide..dim).step_by(32) {
-        columns::<T, H, 2>(weights, values, widen, dim, at, acc);
+    for at in (wide..dim).step_by(16) {
+        columns::<T, H, 1>(weights, values, widen, dim, at, acc);
+    }
+}
+
+/// [`add`] for heads of eight elements, of which values of two positions come in a register.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn narrow<T: Copy + Default, const H: usize>(
+    weights: &[[f32; CHUNK]; H],
+    values: &[T],
+    widen: impl Fn(&[T; 16]) -> __m512,
+    acc: &mut [[f32; MAX_DIM]; H],
+) {
+    let mut sums = [_mm256_setzero_ps(); H];
+    let (pairs, rest) = values.as_chunks::<16>();
+    for (pos, pair) in (0..CHUNK / 2).zip(pairs) {
+        let v = widen(pair);
+        let (a, b) = (_mm512_castps512_ps256(v), _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v))));
+        for (sum, weights) in sums.iter_mut().zip(weights) {
+            *sum = _mm256_add_ps(*sum, _mm256_mul_ps(_mm256_set1_ps(weights[2 * pos]), a));
+            *sum = _mm256_add_ps(*sum, _mm256_mul_ps(_mm256_set1_ps(weights[2 * pos + 1]), b));
+        }
+    }
+    if let Some(last) = rest.first_chunk::<8>() {
+        let mut padded = [T::default(); 16];
+        for (padded, value) in padded.iter_mut().zip(last) {
+            *padded = *value;
+        }
+        let v = _mm512_castps512_ps256(widen(&padded));
+        for (sum, weights) in sums.iter_mut().zip(weights) {
+            if let Some(weight) = weights.get(2 * pairs.len()) {
+                *sum = _mm256_add_ps(*sum, _mm256_mul_ps(_mm256_set1_ps(*weight), v));
+            }
+        }
+    }
+    for (acc, sum) in acc.iter_mut().zip(sums) {
+        let Some(acc) = acc.first_chunk_mut::<8>() else { return };
+        // SAFETY: `acc` is eight floats, to be read and written; neither asks for alignment.
+        unsafe { _mm256_storeu_ps(acc.as_mut_ptr(), _mm256_add_ps(_mm256_loadu_ps(acc.as_ptr()), sum)) };
     }
 }
 

@@ -22,7 +22,7 @@ const MAX_DIM: usize = 256;
 
 /// Queries of one token, of heads of this width, that are taken together where they are too few for all lanes.
 pub(super) fn few(head_dim: usize) -> usize {
-    if head_dim.is_multiple_of(BLOCK) && (BLOCK..=MAX_DIM).contains(&head_dim) { few::MOST } else { 1 }
+    if few::is_made_for(head_dim) { few::MOST } else { 1 }
 }
 
 /// Queries of heads of this width at once.
