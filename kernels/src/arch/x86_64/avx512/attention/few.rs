@@ -11,6 +11,7 @@ use super::{
         math::exp_cut,
     },
     MAX_DIM,
+    narrow::{self, NARROW},
     scores::{flipped, flipped_part},
     values::load_i8,
 };
@@ -20,8 +21,6 @@ use crate::{BLOCK, CacheRows, Queries, Tile, scalar::CHUNK};
 pub(super) const MOST: usize = 4;
 /// Bytes ahead of those in use that are asked for: without that, a quarter more time over a cache that lies in memory (Zen 4).
 pub(super) const AHEAD: usize = 2048;
-/// Elements of a head of which two fill a register, as in the smallest models.
-const NARROW: usize = 8;
 /// Bytes of a register: elements of an int8 key that are multiplied at once.
 const SLICE: usize = 64;
 
@@ -75,13 +74,46 @@ fn of<const H: usize>(queries: &Queries<'_>, on: Stretch<'_>, scores: &mut [f32]
     if scores.iter().any(|row| row.len() != on.len) {
         return false;
     }
+    if dim == NARROW {
+        let best = match on.keys {
+            CacheRows::F32(keys) => narrow::floats(queries, &on, keys, |key| load_part(key), &mut scores),
+            CacheRows::F16(keys) => narrow::floats(queries, &on, keys, |key| load_f16(key), &mut scores),
+            CacheRows::I8 { q, scale } => narrow::codes(queries, &on, q, scale, &mut scores),
+        };
+        return best.is_some_and(|best| {
+            second_pass::<H, NARROW>(&on, &scores, best, dim, out, |weights, values, acc| match *values {
+                CacheRows::F32(values) => narrow::add(weights, values, |v| load_part(v), acc),
+                CacheRows::F16(values) => narrow::add(weights, values, |v| load_f16(v), acc),
+                CacheRows::I8 { q, .. } => narrow::add(weights, q, |v| load_i8(v), acc),
+            })
+        });
+    }
     let best = match on.keys {
         CacheRows::F32(keys) => floats(queries, &on, keys, |key| load_part(key), &mut scores),
         CacheRows::F16(keys) => floats(queries, &on, keys, |key| load_f16(key), &mut scores),
         CacheRows::I8 { q, scale } => codes(queries, &on, q, scale, &mut scores),
     };
-    let Some(best) = best else { return false };
-    let mut acc = [[0.0; MAX_DIM]; H];
+    best.is_some_and(|best| {
+        second_pass::<H, MAX_DIM>(&on, &scores, best, dim, out, |weights, values, acc| match *values {
+            CacheRows::F32(values) => add(weights, values, |v| load_part(v), dim, acc),
+            CacheRows::F16(values) => add(weights, values, |v| load_f16(v), dim, acc),
+            CacheRows::I8 { q, .. } => add(weights, q, |v| load_i8(v), dim, acc),
+        })
+    })
+}
+
+/// From scores to results, a chunk after the other; `add` adds a chunk's weighted values to what there is. Returns true.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn second_pass<const H: usize, const D: usize>(
+    on: &Stretch<'_>,
+    scores: &[&mut [f32]; H],
+    best: [f32; H],
+    dim: usize,
+    out: &mut Tile<'_>,
+    add: impl Fn(&[[f32; CHUNK]; H], &CacheRows<'_>, &mut [[f32; D]; H]),
+) -> bool {
+    let mut acc = [[0.0; D]; H];
     let mut sums = [0.0; H];
     // Behind a last chunk's weights are those of the chunk before, for which there is no value.
     let mut weights = [[0.0; CHUNK]; H];
@@ -94,16 +126,12 @@ fn of<const H: usize>(queries: &Queries<'_>, on: Stretch<'_>, scores: &mut [f32]
         };
         for (((scores, weights), sum), best) in scores.iter().zip(&mut weights).zip(&mut sums).zip(best) {
             let scores = scores.get(from..from + len).unwrap_or_default();
-            *sum += weigh(&on, scores, from, best, scale, weights);
+            *sum += weigh(on, scores, from, best, scale, weights);
         }
-        match values {
-            CacheRows::F32(values) => add(&weights, values, |v| load_part(v), dim, &mut acc),
-            CacheRows::F16(values) => add(&weights, values, |v| load_f16(v), dim, &mut acc),
-            CacheRows::I8 { q, .. } => add(&weights, q, |v| load_i8(v), dim, &mut acc),
-        }
+        add(&weights, &values, &mut acc);
     }
     for ((h, acc), sum) in acc.iter().enumerate().zip(sums) {
-        for (out, acc) in out.part(0, h * dim, dim).chunks_mut(16).zip(acc.as_chunks::<16>().0) {
+        for (out, acc) in out.part(0, h * dim, dim).chunks_mut(16).zip(acc.chunks(16)) {
             store_part(out, _mm512_div_ps(load_part(acc), _mm512_set1_ps(sum)));
         }
     }
@@ -113,7 +141,7 @@ fn of<const H: usize>(queries: &Queries<'_>, on: Stretch<'_>, scores: &mut [f32]
 // --- scores -----------------------------------------------------------------------------------------------------------
 
 /// Writes sixteen scores from `at` on, fewer at the end, and remembers each query's largest.
-struct Out<const H: usize> {
+pub(super) struct Out<const H: usize> {
     scale: __m512,
     best: [__m512; H],
 }
@@ -121,13 +149,13 @@ struct Out<const H: usize> {
 impl<const H: usize> Out<H> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn new(queries: &Queries<'_>) -> Self {
+    pub(super) fn new(queries: &Queries<'_>) -> Self {
         Self { scale: _mm512_set1_ps(queries.att_scale), best: [_mm512_set1_ps(f32::NEG_INFINITY); H] }
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn put(&mut self, on: &Stretch<'_>, at: usize, dots: [__m512; H], scores: &mut [&mut [f32]; H]) {
+    pub(super) fn put(&mut self, on: &Stretch<'_>, at: usize, dots: [__m512; H], scores: &mut [&mut [f32]; H]) {
         let seen = on.seen(at);
         for ((scores, best), dot) in scores.iter_mut().zip(&mut self.best).zip(dots) {
             let score = _mm512_mul_ps(dot, self.scale);
@@ -140,7 +168,7 @@ impl<const H: usize> Out<H> {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn best(&self) -> [f32; H] {
+    pub(super) fn best(&self) -> [f32; H] {
         self.best.map(|best| {
             let mut lanes = [0.0; 16];
             store(&mut lanes, best);
@@ -261,7 +289,7 @@ fn four<const H: usize>([r0, r1, r2, r3]: [__m512i; 4], q: &[[__m512i; 5]; H]) -
 /// Scores over a float cache: the contract's sums over `head_dim`, of two positions in the halves of a register.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn floats<T: Copy + Default, const H: usize>(
+fn floats<T, const H: usize>(
     queries: &Queries<'_>,
     on: &Stretch<'_>,
     keys: &[T],
@@ -286,18 +314,20 @@ fn floats<T: Copy + Default, const H: usize>(
         for pair in 0..8 {
             let row = |i: usize| {
                 let start = (2 * pair + i).min(last) * dim;
-                keys.get(start..start + dim).unwrap_or_default()
+                keys.get(start..start + dim).unwrap_or_default().as_chunks::<16>().0
             };
-            let sums = if dim == NARROW {
-                let mut both = [T::default(); 16];
-                for (both, key) in both.iter_mut().zip(row(0).iter().chain(row(1))) {
-                    *both = *key;
+            let mut sums = [_mm512_setzero_ps(); H];
+            for (two, (a, b)) in row(0).iter().zip(row(1)).enumerate() {
+                let (a, b) = (widen(a), widen(b));
+                // The same eight elements of both, and the next eight.
+                let halves = [_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b)];
+                for (sum, q) in sums.iter_mut().zip(&q) {
+                    let q = q.get(2 * two..2 * two + 2).unwrap_or_default();
+                    for (keys, q) in halves.into_iter().zip(q) {
+                        *sum = _mm512_add_ps(*sum, _mm512_mul_ps(load_part(q), keys));
+                    }
                 }
-                dots_of_two(&q, [both].iter().map(|both| [widen(both)]))
-            } else {
-                let rows = row(0).as_chunks::<16>().0.iter().zip(row(1).as_chunks::<16>().0);
-                dots_of_two(&q, rows.map(|(a, b)| halves(widen(a), widen(b))))
-            };
+            }
             for (partial, sum) in partial.iter_mut().zip(sums) {
                 if let Some(partial) = partial.get_mut(pair) {
                     *partial = sum;
@@ -309,36 +339,10 @@ fn floats<T: Copy + Default, const H: usize>(
     Some(out.best())
 }
 
-/// Of two keys the same eight elements side by side, and the next eight.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn halves(a: __m512, b: __m512) -> [__m512; 2] {
-    [_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b)]
-}
-
-/// Eight partial sums of each query with two keys, whose elements come eight and eight.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn dots_of_two<const H: usize, const N: usize>(
-    q: &[[[f32; 16]; MAX_DIM / 8]; H],
-    keys: impl Iterator<Item = [__m512; N]>,
-) -> [__m512; H] {
-    let mut sums = [_mm512_setzero_ps(); H];
-    for (at, keys) in keys.enumerate() {
-        for (sum, q) in sums.iter_mut().zip(q) {
-            let q = q.get(N * at..N * at + N).unwrap_or_default();
-            for (keys, q) in keys.into_iter().zip(q) {
-                *sum = _mm512_add_ps(*sum, _mm512_mul_ps(load_part(q), keys));
-            }
-        }
-    }
-    sums
-}
-
 /// The contract's trees over eight partial sums each, of two positions in each register.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn trees([a, b, c, d, e, f, g, h]: [__m512; 8]) -> __m512 {
+pub(super) fn trees([a, b, c, d, e, f, g, h]: [__m512; 8]) -> __m512 {
     // Four positions in the lanes of 128 bits.
     let [a, b, c, d] = [[a, b], [c, d], [e, f], [g, h]].map(|[a, b]| {
         _mm512_add_ps(_mm512_shuffle_f32x4::<0b10_00_10_00>(a, b), _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b))
@@ -385,7 +389,7 @@ fn weigh(
 /// At most sixteen scales as floats, zeros behind them.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn sixteen(halves: &[u16]) -> __m512 {
+pub(super) fn sixteen(halves: &[u16]) -> __m512 {
     if let Some(halves) = halves.first_chunk::<16>() {
         return load_f16(halves);
     }
@@ -399,60 +403,19 @@ fn sixteen(halves: &[u16]) -> __m512 {
 /// Adds to each query's `acc` the chunk's values, summed in position order from +0.0.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn add<T: Copy + Default, const H: usize>(
+fn add<T, const H: usize>(
     weights: &[[f32; CHUNK]; H],
     values: &[T],
     widen: impl Fn(&[T; 16]) -> __m512 + Copy,
     dim: usize,
     acc: &mut [[f32; MAX_DIM]; H],
 ) {
-    if dim == NARROW {
-        return narrow(weights, values, widen, acc);
-    }
     let wide = dim / 64 * 64;
     for at in (0..wide).step_by(64) {
         columns::<T, H, 4>(weights, values, widen, dim, at, acc);
     }
     for at in (wide..dim).step_by(16) {
         columns::<T, H, 1>(weights, values, widen, dim, at, acc);
-    }
-}
-
-/// [`add`] for heads of eight elements, of which values of two positions come in a register.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn narrow<T: Copy + Default, const H: usize>(
-    weights: &[[f32; CHUNK]; H],
-    values: &[T],
-    widen: impl Fn(&[T; 16]) -> __m512,
-    acc: &mut [[f32; MAX_DIM]; H],
-) {
-    let mut sums = [_mm256_setzero_ps(); H];
-    let (pairs, rest) = values.as_chunks::<16>();
-    for (pos, pair) in (0..CHUNK / 2).zip(pairs) {
-        let v = widen(pair);
-        let (a, b) = (_mm512_castps512_ps256(v), _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(v))));
-        for (sum, weights) in sums.iter_mut().zip(weights) {
-            *sum = _mm256_add_ps(*sum, _mm256_mul_ps(_mm256_set1_ps(weights[2 * pos]), a));
-            *sum = _mm256_add_ps(*sum, _mm256_mul_ps(_mm256_set1_ps(weights[2 * pos + 1]), b));
-        }
-    }
-    if let Some(last) = rest.first_chunk::<8>() {
-        let mut padded = [T::default(); 16];
-        for (padded, value) in padded.iter_mut().zip(last) {
-            *padded = *value;
-        }
-        let v = _mm512_castps512_ps256(widen(&padded));
-        for (sum, weights) in sums.iter_mut().zip(weights) {
-            if let Some(weight) = weights.get(2 * pairs.len()) {
-                *sum = _mm256_add_ps(*sum, _mm256_mul_ps(_mm256_set1_ps(*weight), v));
-            }
-        }
-    }
-    for (acc, sum) in acc.iter_mut().zip(sums) {
-        let Some(acc) = acc.first_chunk_mut::<8>() else { return };
-        // SAFETY: `acc` is eight floats, to be read and written; neither asks for alignment.
-        unsafe { _mm256_storeu_ps(acc.as_mut_ptr(), _mm256_add_ps(_mm256_loadu_ps(acc.as_ptr()), sum)) };
     }
 }
 

@@ -4,6 +4,7 @@
 //! registers. Scores and weights lie `[position][lane]`. Values are read once for eight queries.
 
 mod few;
+mod narrow;
 mod scores;
 mod values;
 
