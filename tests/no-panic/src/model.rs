@@ -38,11 +38,11 @@ pub fn run(
             // The set named statically, as on a board, and one chosen while running.
             let alone = Team::alone();
             match choices.next() {
-                0 => session(&image, &Scalar, &alone, scratch, kv, page, tokens, choices),
-                1 => session(&image, black_box(select::best()), &alone, scratch, kv, page, tokens, choices),
+                0 => session(&image, &Scalar, &alone, (scratch, kv), page, tokens, choices),
+                1 => session(&image, black_box(select::best()), &alone, (scratch, kv), page, tokens, choices),
                 _ => {
                     let team = Team::new(None);
-                    helped(&team, || session(&image, &Scalar, &team, scratch, kv, page, tokens, choices));
+                    helped(&team, || session(&image, &Scalar, &team, (scratch, kv), page, tokens, choices));
                 }
             }
         }
@@ -134,8 +134,7 @@ fn session<K: Kernels + ?Sized>(
     image: &Image<'_>,
     kernels: &K,
     team: &Team<'_>,
-    scratch: &mut [Line],
-    kv: &mut [Line],
+    (scratch, kv): (&mut [Line], &mut [Line]),
     page: &mut Page<'_>,
     tokens: &mut [u32],
     choices: &mut Choices,
