@@ -11,12 +11,15 @@ use crate::{
     matrix_bytes, scalar,
 };
 
+/// Shapes for [`what_is_left_over`].
+pub(crate) const SHAPES: [(usize, usize); 5] = [(67, 32), (128, 256), (300, 288), (139, 270), (150, 544)];
+
 /// Several groups of panels, stretches of depth and tiles of tokens, all with something left over; all panels and a part
-/// of them.
-pub(crate) fn what_is_left_over(kernels: &dyn Kernels, seed: u32) {
+/// of them. `shapes`: rows and columns; `tokens`: how many at once.
+pub(crate) fn what_is_left_over(kernels: &dyn Kernels, seed: u32, shapes: &[(usize, usize)], tokens: &[usize]) {
     let mut rng = Rng::new(seed);
     for format in [Format::Q8, Format::Q4, Format::Q4M] {
-        for (rows, cols) in [(67, 32), (128, 256), (300, 288), (139, 270), (150, 544)] {
+        for &(rows, cols) in shapes {
             let panel = kernels.panel(format);
             let bytes = matrix_bytes(format, panel, rows, cols).unwrap();
             let mut lines = vec![Line::ZERO; Line::count(bytes)];
@@ -30,7 +33,7 @@ pub(crate) fn what_is_left_over(kernels: &dyn Kernels, seed: u32) {
                 pair[1] &= 0xbf;
             }
             let w = Matrix::new(format, panel, rows, cols, &bytes_of(&lines)[..bytes]).unwrap();
-            for tokens in [1, 2, 7, 16, 33, 70] {
+            for &tokens in tokens {
                 let q: Vec<i8> = (0..tokens * blocks * BLOCK).map(|_| (rng.below(255) as i32 - 127) as i8).collect();
                 let scale: Vec<f32> = (0..tokens * blocks).map(|_| rng.below(1000) as f32 * 1e-4).collect();
                 let sum: Vec<i32> = q.chunks(BLOCK).map(|q| q.iter().map(|q| *q as i32).sum()).collect();

@@ -80,7 +80,7 @@ pub(in super::super) fn load_bytes(x: &[u8; 32]) -> __m256i {
 
 /// The first elements of an array from `x`, the others `fill`.
 #[inline]
-pub(super) fn padded<T: Copy, const N: usize>(x: &[T], fill: T) -> [T; N] {
+pub(in super::super) fn padded<T: Copy, const N: usize>(x: &[T], fill: T) -> [T; N] {
     let mut out = [fill; N];
     for (out, x) in out.iter_mut().zip(x) {
         *out = *x;

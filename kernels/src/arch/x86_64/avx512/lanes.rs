@@ -2,6 +2,7 @@
 
 use core::arch::x86_64::*;
 
+use super::super::avx2::lanes::padded;
 use crate::Store;
 
 /// Sixteen halves as floats. `vcvtph2ps` honours subnormal halves whatever MXCSR says.
@@ -10,6 +11,16 @@ use crate::Store;
 pub(in super::super) fn load_f16(x: &[u16; 16]) -> __m512 {
     // SAFETY: `x` is 32 readable bytes; `loadu` asks for no alignment.
     _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(x.as_ptr().cast()) })
+}
+
+/// At most sixteen halves as floats, +0.0 in the lanes past the end.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(in super::super) fn load_f16_part(x: &[u16]) -> __m512 {
+    match x.first_chunk::<16>() {
+        Some(x) => load_f16(x),
+        None => load_f16(&padded(x, 0)),
+    }
 }
 
 /// 64 bytes.

@@ -8,5 +8,5 @@ kernel_tests!(Avx512Vnni::new());
 #[test]
 fn tiles_and_what_is_left_over() {
     let Some(kernels) = Avx512Vnni::new() else { return };
-    tiles::what_is_left_over(&kernels, 13);
+    tiles::what_is_left_over(&kernels, 13, &tiles::SHAPES, &[1, 2, 7, 16, 33, 70]);
 }

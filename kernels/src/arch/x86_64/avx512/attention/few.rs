@@ -7,7 +7,8 @@ use core::arch::x86_64::*;
 
 use super::{
     super::{
-        lanes::{fetch, lanes, load_f16, load_part, store, store_part},
+        super::avx2::lanes::padded,
+        lanes::{fetch, lanes, load_f16, load_f16_part, load_part, store, store_part},
         math::exp_cut,
     },
     MAX_DIM,
@@ -202,7 +203,7 @@ fn codes<const H: usize>(
     }
     let mut out = Out::<H>::new(queries);
     for ((at, keys), scale) in (0..).step_by(16).zip(keys.chunks((16 * dim).max(1))).zip(scale.chunks(16)) {
-        let kd = sixteen(scale);
+        let kd = load_f16_part(scale);
         let mut acc = [_mm512_setzero_ps(); H];
         for ((slice, start), q) in (0..dim).step_by(SLICE).enumerate().zip(&q) {
             let width = SLICE.min(dim - start);
@@ -230,10 +231,7 @@ fn codes<const H: usize>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn spread(codes: &[i8]) -> [__m512i; 5] {
-    let mut padded = [0i8; SLICE];
-    for (padded, code) in padded.iter_mut().zip(codes) {
-        *padded = *code;
-    }
+    let padded: [i8; SLICE] = padded(codes, 0);
     // SAFETY: `padded` is 64 readable bytes; `loadu` asks for no alignment.
     let q = unsafe { _mm512_loadu_si512(padded.as_ptr().cast()) };
     let zero = _mm512_setzero_si512();
@@ -376,7 +374,7 @@ fn weigh(
         sum = _mm256_add_ps(sum, _mm512_castps512_ps256(weights));
         sum = _mm256_add_ps(sum, _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(weights))));
         let weights = match scale {
-            Some(scale) => _mm512_mul_ps(weights, sixteen(scale.get(16 * index..).unwrap_or_default())),
+            Some(scale) => _mm512_mul_ps(weights, load_f16_part(scale.get(16 * index..).unwrap_or_default())),
             None => weights,
         };
         store(out, weights);
@@ -384,20 +382,6 @@ fn weigh(
     let sum = _mm_add_ps(_mm256_castps256_ps128(sum), _mm256_extractf128_ps::<1>(sum));
     let sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
     _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)))
-}
-
-/// At most sixteen scales as floats, zeros behind them.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn sixteen(halves: &[u16]) -> __m512 {
-    if let Some(halves) = halves.first_chunk::<16>() {
-        return load_f16(halves);
-    }
-    let mut padded = [0; 16];
-    for (padded, half) in padded.iter_mut().zip(halves) {
-        *padded = *half;
-    }
-    load_f16(&padded)
 }
 
 /// Adds to each query's `acc` the chunk's values, summed in position order from +0.0.

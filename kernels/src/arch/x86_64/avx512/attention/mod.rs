@@ -11,7 +11,7 @@ mod values;
 use core::{arch::x86_64::*, num::NonZeroUsize};
 
 use super::{
-    lanes::{load_part, store, store_part},
+    lanes::{load_f16_part, load_part, store, store_part},
     math::{exp_cut, tree},
 };
 use crate::{BLOCK, CacheRows, Queries, Tile, scalar::CHUNK};
@@ -92,13 +92,14 @@ pub(super) fn attend(
     let Some(heads) = NonZeroUsize::new(queries.heads) else { return false };
     // Chunks before every window are passed over.
     let first = queries.start(0) / CHUNK * CHUNK;
+    let fits = out.tokens() == queries.tokens && out.rows() == queries.heads * dim;
+    if !fits || first >= positions || !holds(keys, dim, positions) || !holds(values, dim, positions) {
+        return false;
+    }
+    let len = positions - first;
+    let keys = keys.part(dim, first, len);
     if few::takes(queries) {
-        let fits = out.tokens() == 1 && out.rows() == queries.heads * dim;
-        if !fits || first >= positions || !holds(keys, dim, positions) || !holds(values, dim, positions) {
-            return false;
-        }
-        let len = positions - first;
-        let (keys, values) = (keys.part(dim, first, len), values.part(dim, first, len));
+        let values = values.part(dim, first, len);
         return few::attend(
             queries,
             few::Stretch { keys, values, len, skipped: queries.start(0) - first },
@@ -108,15 +109,10 @@ pub(super) fn attend(
     }
     let Some(lanes) = Lanes::of(queries) else { return false };
     let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(first..positions) else { return false };
-    let fits = out.tokens() == queries.tokens && out.rows() == queries.heads * dim;
-    if !fits || !holds(keys, dim, positions) || !holds(values, dim, positions) {
-        return false;
-    }
     // SAFETY: two arrays of sixteen integers.
     let (start, end) =
         unsafe { (_mm512_loadu_si512(lanes.start.as_ptr().cast()), _mm512_loadu_si512(lanes.end.as_ptr().cast())) };
     let seen = Seen { start, end };
-    let keys = keys.part(dim, first, positions - first);
     let Some(max) = scores::all(queries, &lanes.unit, seen, &keys, first, scores) else { return false };
     let mut acc = [[0.0; MAX_DIM]; LANES];
     let mut sum = _mm512_setzero_ps();
@@ -184,11 +180,7 @@ impl Scales {
     fn of(halves: &[u16]) -> Self {
         let mut scales = [[0.0; 16]; CHUNK / 16];
         for (scales, halves) in scales.iter_mut().zip(halves.chunks(16)) {
-            let mut padded = [0; 16];
-            for (padded, half) in padded.iter_mut().zip(halves) {
-                *padded = *half;
-            }
-            store(scales, super::lanes::load_f16(&padded));
+            store(scales, load_f16_part(halves));
         }
         Self(scales)
     }

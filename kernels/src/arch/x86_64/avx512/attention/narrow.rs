@@ -3,8 +3,11 @@
 use core::arch::x86_64::*;
 
 use super::{
-    super::lanes::load_part,
-    few::{Out, Stretch, sixteen, trees},
+    super::{
+        super::avx2::lanes::padded,
+        lanes::{load_f16_part, load_part},
+    },
+    few::{Out, Stretch, trees},
     scores::flipped,
 };
 use crate::{BLOCK, Queries, scalar::CHUNK};
@@ -38,16 +41,17 @@ pub(super) fn codes<const H: usize>(
     let odd = _mm512_add_epi32(even, _mm512_set1_epi32(1));
     let mut out = Out::<H>::new(queries);
     for ((at, keys), scale) in (0..).step_by(16).zip(keys.chunks(SIXTEEN)).zip(scale.chunks(16)) {
-        let mut last = [0; SIXTEEN];
-        let keys = keys.first_chunk::<SIXTEEN>().unwrap_or_else(|| {
-            for (last, key) in last.iter_mut().zip(keys) {
-                *last = *key;
+        let last: [_; SIXTEEN];
+        let keys = match keys.first_chunk::<SIXTEEN>() {
+            Some(keys) => keys,
+            None => {
+                last = padded(keys, 0);
+                &last
             }
-            &last
-        });
+        };
         // SAFETY: twice 64 of 128 bytes.
         let (a, b) = unsafe { (flipped(keys.as_ptr()), flipped(keys.as_ptr().add(64))) };
-        let kd = sixteen(scale);
+        let kd = load_f16_part(scale);
         let mut dots = [_mm512_setzero_ps(); H];
         for ((dot, (q, offset)), qd) in dots.iter_mut().zip(&q).zip(scales) {
             let (a, b) = (_mm512_dpbusd_epi32(*offset, a, *q), _mm512_dpbusd_epi32(*offset, b, *q));
@@ -79,13 +83,14 @@ pub(super) fn floats<T: Copy + Default, const H: usize>(
     let zero = _mm512_setzero_ps();
     let mut out = Out::<H>::new(queries);
     for (at, keys) in (0..).step_by(16).zip(keys.chunks(SIXTEEN)) {
-        let mut last = [T::default(); SIXTEEN];
-        let keys = keys.first_chunk::<SIXTEEN>().unwrap_or_else(|| {
-            for (last, key) in last.iter_mut().zip(keys) {
-                *last = *key;
+        let last: [_; SIXTEEN];
+        let keys = match keys.first_chunk::<SIXTEEN>() {
+            Some(keys) => keys,
+            None => {
+                last = padded(keys, T::default());
+                &last
             }
-            &last
-        });
+        };
         let mut pairs = [zero; 8];
         for (pair, keys) in pairs.iter_mut().zip(keys.as_chunks::<16>().0) {
             *pair = widen(keys);
@@ -117,11 +122,7 @@ pub(super) fn add<T: Copy + Default, const H: usize>(
         }
     }
     if let Some(last) = rest.first_chunk::<NARROW>() {
-        let mut padded = [T::default(); 16];
-        for (padded, value) in padded.iter_mut().zip(last) {
-            *padded = *value;
-        }
-        let v = _mm512_castps512_ps256(widen(&padded));
+        let v = _mm512_castps512_ps256(widen(&padded(last, T::default())));
         for (sum, weights) in sums.iter_mut().zip(weights) {
             if let Some(weight) = weights.get(2 * pairs.len()) {
                 *sum = _mm256_add_ps(*sum, _mm256_mul_ps(_mm256_set1_ps(*weight), v));
