@@ -1,5 +1,5 @@
-//! Products with a few tokens, as when a guess of the next ones is verified: too few for [`super::matmul`]'s tiles to pay for
-//! their packing and their sums in memory.
+//! Products with a few tokens, as when a guess of the next ones is verified, or those that are left over from
+//! [`super::matmul`]'s tiles.
 //!
 //! A panel is streamed as for one token, each block unpacked once for up to [`GROUP`] tokens, whose sums stay in registers
 //! beside the block's eight vectors of weights; for more tokens the panel is taken again, from the first-level cache.
@@ -15,26 +15,30 @@ use crate::{Matrix, Store, Tile, acts::Acts};
 /// Tokens that share an unpacked block: two registers each, of 32.
 const GROUP: usize = 8;
 
-/// The most tokens that are few: with more, measured on one core, tiles are faster.
-pub(super) const FEW: usize = 16;
+/// The most tokens that are few: with more there is a whole tile.
+pub(super) const FEW: usize = super::matmul::TOKENS - 1;
 
-/// See [`super::matmul::matmul`], which has compared the shapes.
+/// See [`super::matmul::matmul`], which has compared the shapes: some panels, where `out` begins with panel `start`, and some
+/// tokens.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn matmul<const F: u8>(
+pub(super) fn some<const F: u8>(
     w: &Matrix<'_>,
-    panels: Range<usize>,
+    (panels, start): (Range<usize>, usize),
     acts: &Acts<'_>,
-    tokens: usize,
+    tokens: Range<usize>,
     out: &mut Tile<'_>,
     how: Store,
 ) {
-    for (index, p) in panels.enumerate() {
+    if tokens.is_empty() {
+        return;
+    }
+    for p in panels {
         let blocks = Blocks::of(w, p);
-        let at = index * ROWS;
+        let at = (p - start) * ROWS;
         let place = (at, (out.rows() - at).min(ROWS));
-        let mut first = 0;
-        while first < tokens {
-            first += match tokens - first {
+        let mut first = tokens.start;
+        while first < tokens.end {
+            first += match tokens.end - first {
                 1 => group::<F, 1>(w, blocks, acts, first, out, place, how),
                 2 => group::<F, 2>(w, blocks, acts, first, out, place, how),
                 3 => group::<F, 3>(w, blocks, acts, first, out, place, how),

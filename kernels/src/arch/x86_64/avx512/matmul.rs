@@ -5,10 +5,10 @@
 //! weight, 8 or 128, leaves through the block's sum of activations, from which the int32 accumulator starts.
 //!
 //! One token (decode) is a stream: panels in the order they lie in memory; a few are [`super::few`]'s. Many (prefill) are
-//! taken in tiles:
-//! a stretch of [`DEPTH`] blocks of [`TOKENS`] tokens is packed into a small array that stays in the first-level cache,
-//! and [`PANELS`] panels are multiplied with it, each block of weights unpacked into registers once for all tokens.
-//! The 512-bit units bound this: eight multiplications a block, one conversion, two products with scales, one addition.
+//! taken in tiles: [`DEPTH`] blocks of [`TOKENS`] tokens are packed into a small array that stays in the first-level cache,
+//! and up to [`PANELS`] panels are multiplied with it, one after the other, with all sums in registers. Activations come from
+//! memory to all lanes as part of the multiplication; meanwhile the panels that come next are fetched.
+//! The 512-bit units bound this: eight multiplications a block and, on the same two ports (Zen 4), two products with scales.
 
 use core::{arch::x86_64::*, ops::Range};
 
@@ -21,14 +21,14 @@ use crate::{BLOCK, Format, Input, Matrix, Store, Tile, acts::ActRow, acts::Acts}
 
 /// Rows of a panel.
 pub(in super::super) const ROWS: usize = 16;
-/// Tokens of a tile.
-const TOKENS: usize = 32;
-/// Tokens whose products are interleaved: a `vpdpbusd` waits five cycles for the one before it, and two start a cycle.
-const GROUP: usize = 8;
-/// Panels that use a packed stretch of activations.
+/// Tokens of a tile: two registers each, sums of floats and sums of integers, beside a vector of weights.
+pub(super) const TOKENS: usize = 12;
+/// Panels that use packed activations, at most.
 const PANELS: usize = 16;
-/// Blocks of a stretch.
-const DEPTH: usize = 8;
+/// Their bytes, at most: with as many that are fetched for later, they stay in a second-level cache.
+const PANEL_BYTES: usize = 192 << 10;
+/// Blocks that are packed at once.
+const DEPTH: usize = 24;
 /// Bytes that weights are fetched ahead of their use. Panels follow each other without a gap, and so do the matrices of an
 /// image, so what is asked for past the end is soon wanted too.
 pub(super) const AHEAD: usize = 8192;
@@ -121,13 +121,14 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
     if !fits(w, &panels, x, out) {
         return false;
     }
+    let at = panels.start;
     match (w.format(), tokens) {
         (Format::Q8, 1) => matvec::<Q8>(w, panels, &x.acts, out, how),
         (Format::Q4, 1) => matvec::<Q4>(w, panels, &x.acts, out, how),
         (Format::Q4M, 1) => matvec::<Q4M>(w, panels, &x.acts, out, how),
-        (Format::Q8, 2..=FEW) => few::matmul::<Q8>(w, panels, &x.acts, tokens, out, how),
-        (Format::Q4, 2..=FEW) => few::matmul::<Q4>(w, panels, &x.acts, tokens, out, how),
-        (Format::Q4M, 2..=FEW) => few::matmul::<Q4M>(w, panels, &x.acts, tokens, out, how),
+        (Format::Q8, 2..=FEW) => few::some::<Q8>(w, (panels, at), &x.acts, 0..tokens, out, how),
+        (Format::Q4, 2..=FEW) => few::some::<Q4>(w, (panels, at), &x.acts, 0..tokens, out, how),
+        (Format::Q4M, 2..=FEW) => few::some::<Q4M>(w, (panels, at), &x.acts, 0..tokens, out, how),
         (Format::Q8, _) => tiles::<Q8>(w, panels, &x.acts, 0..tokens, out, how),
         (Format::Q4, _) => tiles::<Q4>(w, panels, &x.acts, 0..tokens, out, how),
         (Format::Q4M, _) => tiles::<Q4M>(w, panels, &x.acts, 0..tokens, out, how),
@@ -199,61 +200,6 @@ pub(super) fn add<const F: u8>(acc: __m512, isum: __m512i, d: __m512, m: __m512,
     }
 }
 
-/// One block with the tokens `first .. first + G`, `first + G ..` and so on below `last`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn block<const F: u8, const G: usize>(
-    w: &[__m512i; 8],
-    (d, m): (__m512, __m512),
-    acts: &Packed,
-    tokens: Range<usize>,
-    acc: &mut [__m512; TOKENS],
-) {
-    let (Some(q), Some(scale), Some(offset), Some(acc)) = (
-        acts.q.get(tokens.clone()),
-        acts.scale.get(tokens.clone()),
-        acts.offset.get(tokens.clone()),
-        acc.get_mut(tokens),
-    ) else {
-        return;
-    };
-    let acts = q.as_chunks::<G>().0.iter().zip(scale.as_chunks::<G>().0).zip(offset.as_chunks::<G>().0);
-    for (((q, scale), offset), acc) in acts.zip(acc.as_chunks_mut::<G>().0) {
-        let mut isum = [_mm512_setzero_si512(); G];
-        if F != Q4M {
-            for (isum, offset) in isum.iter_mut().zip(offset) {
-                *isum = _mm512_set1_epi32(*offset);
-            }
-        }
-        for (step, w) in w.iter().enumerate() {
-            for (isum, q) in isum.iter_mut().zip(q) {
-                let Some(q) = q.as_chunks::<4>().0.get(step) else { return };
-                *isum = _mm512_dpbusd_epi32(*isum, *w, broadcast(q));
-            }
-        }
-        for (((acc, isum), scale), offset) in acc.iter_mut().zip(isum).zip(scale).zip(offset) {
-            *acc = add::<F>(*acc, isum, d, m, *scale, *offset);
-        }
-    }
-}
-
-/// Adds a stretch of a panel's blocks to the products with `tokens` tokens.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn multiply<const F: u8>(w: Blocks<'_>, acts: &[Packed], tokens: usize, acc: &mut [__m512; TOKENS]) {
-    let groups = tokens / GROUP * GROUP;
-    let fours = groups + (tokens - groups) / 4 * 4;
-    let vectors = if F == Q8 { 8 } else { 4 };
-    let scale_count = if F == Q4M { 2 } else { 1 };
-    let blocks = w.payload.chunks_exact(vectors).zip(w.scales.chunks_exact(scale_count));
-    for ((payload, d), acts) in blocks.zip(acts) {
-        let weights = unpack::<F>(payload);
-        let d = scales::<F>(d);
-        block::<F, GROUP>(&weights, d, acts, 0..groups, acc);
-        block::<F, 4>(&weights, d, acts, groups..fours, acc);
-        block::<F, 1>(&weights, d, acts, fours..tokens, acc);
-    }
-}
-
 /// Some tokens.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(in super::super) fn tiles<const F: u8>(
@@ -264,44 +210,97 @@ pub(in super::super) fn tiles<const F: u8>(
     out: &mut Tile<'_>,
     how: Store,
 ) {
-    let blocks = w.blocks();
+    let (blocks, start) = (w.blocks(), panels.start);
+    let bytes = blocks * vectors::<F>() * 64;
+    let panels_at_once = (PANEL_BYTES / bytes.max(1)).clamp(1, PANELS);
     let mut packed = [Packed::ZERO; DEPTH];
-    for first_panel in panels.clone().step_by(PANELS) {
-        let count = (panels.end - first_panel).min(PANELS);
-        for first in tokens.clone().step_by(TOKENS) {
-            let lanes = (tokens.end - first).min(TOKENS);
+    let whole = tokens.end - tokens.len() % TOKENS;
+    for first_panel in panels.clone().step_by(panels_at_once) {
+        let chunk = first_panel..(first_panel + panels_at_once).min(panels.end);
+        for (strip, first) in (tokens.start..whole).step_by(TOKENS).enumerate() {
             let mut accs = [[_mm512_setzero_ps(); TOKENS]; PANELS];
-            for start in (0..blocks).step_by(DEPTH) {
-                let depth = (blocks - start).min(DEPTH);
-                pack::<F>(acts, blocks, start, first, lanes, &mut packed);
+            let ahead = Ahead { bytes: panels_at_once * bytes, strip, strips: tokens.len() / TOKENS };
+            for at in (0..blocks).step_by(DEPTH) {
+                let depth = (blocks - at).min(DEPTH);
+                pack::<F>(acts, blocks, at, first, &mut packed);
                 let packed = packed.get(..depth).unwrap_or(&[]);
-                for (p, acc) in accs.iter_mut().take(count).enumerate() {
-                    multiply::<F>(Blocks::of(w, first_panel + p).skip::<F>(start), packed, lanes, acc);
+                for (p, acc) in chunk.clone().zip(&mut accs) {
+                    *acc = multiply::<F>(Blocks::of(w, p).skip::<F>(at), packed, *acc, ahead);
                 }
             }
-            for (p, acc) in accs.iter().take(count).enumerate() {
-                let at = (first_panel + p - panels.start) * ROWS;
+            for (p, acc) in chunk.clone().zip(&accs) {
+                let at = (p - start) * ROWS;
                 let len = (out.rows() - at).min(ROWS);
-                for (t, dot) in acc.iter().take(lanes).enumerate() {
+                for (t, dot) in acc.iter().enumerate() {
                     put(out.part(first + t, at, len), *dot, how);
                 }
             }
         }
+        few::some::<F>(w, (chunk, start), acts, whole..tokens.end, out, how);
     }
 }
 
-/// Packs a stretch of blocks from `start` of the tokens from `first`.
+/// What a tile fetches for later: of the panels that come after those in use, each strip of tokens its share, so that memory is
+/// read while there is much to multiply.
+#[derive(Clone, Copy)]
+struct Ahead {
+    /// From a panel to the one to be fetched.
+    bytes: usize,
+    strip: usize,
+    strips: usize,
+}
+
+/// Adds some of a panel's blocks to the products with a tile's tokens.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn pack<const F: u8>(
-    acts: &Acts<'_>,
-    blocks: usize,
-    start: usize,
-    first: usize,
-    lanes: usize,
-    packed: &mut [Packed; DEPTH],
-) {
-    for lane in 0..lanes.min(TOKENS) {
+fn multiply<const F: u8>(w: Blocks<'_>, acts: &[Packed], mut acc: [__m512; TOKENS], ahead: Ahead) -> [__m512; TOKENS] {
+    let flip = _mm512_set1_epi8(-128);
+    let mask = _mm512_set1_epi8(0x0f);
+    let scale_count = if F == Q4M { 2 } else { 1 };
+    let blocks = w.payload.chunks_exact(vectors::<F>()).zip(w.scales.chunks_exact(scale_count));
+    for ((payload, d), acts) in blocks.zip(acts) {
+        for line in payload.iter().skip(ahead.strip).step_by(ahead.strips) {
+            fetch(line.as_ptr().wrapping_byte_add(ahead.bytes));
+        }
+        let mut isum = [_mm512_setzero_si512(); TOKENS];
+        if F != Q4M {
+            for (isum, offset) in isum.iter_mut().zip(&acts.offset) {
+                *isum = _mm512_set1_epi32(*offset);
+            }
+        }
+        for (step, bytes) in payload.iter().enumerate() {
+            let bytes = load_bytes(bytes);
+            if F == Q8 {
+                step_of(_mm512_xor_si512(bytes, flip), acts, step, &mut isum);
+            } else {
+                step_of(_mm512_and_si512(bytes, mask), acts, step, &mut isum);
+                step_of(_mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask), acts, step + 4, &mut isum);
+            }
+        }
+        let (d, m) = scales::<F>(d);
+        for (((acc, isum), scale), offset) in acc.iter_mut().zip(isum).zip(&acts.scale).zip(&acts.offset) {
+            *acc = add::<F>(*acc, isum, d, m, *scale, *offset);
+        }
+    }
+    acc
+}
+
+/// Four neighbours of each row with those of each token.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn step_of(w: __m512i, acts: &Packed, step: usize, isum: &mut [__m512i; TOKENS]) {
+    for (isum, q) in isum.iter_mut().zip(&acts.q) {
+        if let Some(q) = q.as_chunks::<4>().0.get(step) {
+            *isum = _mm512_dpbusd_epi32(*isum, w, broadcast(q));
+        }
+    }
+}
+
+/// Packs the blocks from `start` on of the tokens from `first` on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn pack<const F: u8>(acts: &Acts<'_>, blocks: usize, start: usize, first: usize, packed: &mut [Packed; DEPTH]) {
+    for lane in 0..TOKENS {
         let Some(act) = ActBlocks::of(acts, first + lane, blocks) else { continue };
         let act = act.q.iter().zip(act.scale).zip(act.sum).skip(start);
         for (packed, ((q, scale), sum)) in packed.iter_mut().zip(act) {
@@ -312,6 +311,11 @@ fn pack<const F: u8>(
             }
         }
     }
+}
+
+/// Vectors of payload of a block.
+const fn vectors<const F: u8>() -> usize {
+    if F == Q8 { 8 } else { 4 }
 }
 
 /// One token, in the way this CPU's memory is read fastest (measured, one and two cores): Intel's prefetchers stop at each
