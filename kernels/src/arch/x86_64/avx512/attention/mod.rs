@@ -120,7 +120,7 @@ pub(super) fn attend(
         let from = first + chunk * CHUNK;
         let values = values.part(dim, from, weights.len());
         sum = _mm512_add_ps(sum, weigh(weights, from, seen, max, &values));
-        values::add(weights, &values, dim, lanes.count, &mut acc);
+        values::add(weights, &values, dim, &mut acc);
     }
     let mut sums = [0.0; LANES];
     store(&mut sums, sum);
@@ -183,6 +183,12 @@ impl Scales {
             store(scales, load_f16_part(halves));
         }
         Self(scales)
+    }
+
+    /// Some from `index` on, a multiple of their number.
+    #[inline]
+    fn part(&self, index: usize) -> &[f32; scores::KEYS] {
+        self.0.as_flattened().as_chunks().0.get(index / scores::KEYS).unwrap_or(&[0.0; scores::KEYS])
     }
 
     #[inline]

@@ -1,15 +1,18 @@
-//! The first pass: sixteen queries with one key, or two.
+//! The first pass: sixteen queries with [`KEYS`] keys, whose sums are in registers: with fewer, queries are loaded so often that
+//! loads and not sums are what it waits for.
 
 use core::arch::x86_64::*;
 
 use super::{
-    super::{
-        lanes::{fetch, load_f16, load_part, store},
-        math::tree,
-    },
+    super::lanes::{fetch, load_f16, load_part, store},
     BLOCKS, LANES, MAX_DIM, Scales, Seen,
 };
 use crate::{BLOCK, CacheRows, Queries, scalar::CHUNK};
+
+/// Keys at once.
+pub(super) const KEYS: usize = 8;
+/// Bytes ahead of those in use that are asked for: a long cache lies in memory.
+pub(super) const AHEAD: usize = 4096;
 
 /// Scores of all positions of `keys`, which begin at position `first`, a multiple of a chunk, and each lane's largest. `None`
 /// when lengths do not fit each other.
@@ -26,55 +29,58 @@ pub(super) fn all(
     let (scale, max) = (_mm512_set1_ps(queries.att_scale), _mm512_set1_ps(f32::NEG_INFINITY));
     let mut out = Out { scale, seen, first, max };
     match *keys {
-        CacheRows::F32(keys) => {
-            let x = Floats::of(queries, unit)?;
-            pairs(queries.head_dim, keys, scores, |at, [a, b], scores| {
-                out.put(at, scores, x.dots([a, b]));
-            });
-        }
-        CacheRows::F16(keys) => {
-            let x = Floats::of(queries, unit)?;
-            let mut wide = [[0.0; MAX_DIM]; 2];
-            pairs(queries.head_dim, keys, scores, |at, rows, scores| {
-                for (wide, row) in wide.iter_mut().zip(rows) {
-                    for (wide, row) in wide.as_chunks_mut::<16>().0.iter_mut().zip(row.as_chunks::<16>().0) {
-                        store(wide, load_f16(row));
-                    }
-                }
-                let [a, b] = &wide;
-                out.put(at, scores, x.dots([a, b]));
-            });
-        }
+        CacheRows::F32(keys) => floats(queries, unit, keys, |key| load_part(key), scores, &mut out)?,
+        CacheRows::F16(keys) => floats(queries, unit, keys, |key| load_f16(key), scores, &mut out)?,
         CacheRows::I8 { q, scale } => {
             let x = Codes::of(queries, unit)?;
+            let mut bytes = [[[0; BLOCK]; KEYS]; BLOCKS];
             let rows =
                 scores.chunks_mut(CHUNK).zip(q.chunks((CHUNK * queries.head_dim).max(1))).zip(scale.chunks(CHUNK));
             for (chunk, ((scores, keys), scale)) in rows.enumerate() {
                 let scales = Scales::of(scale);
-                pairs(queries.head_dim, keys, scores, |at, rows, scores| {
-                    let [a, b] = rows.map(|row| flip(row));
-                    let dots = x.dots([&a, &b], [scales.at(at), scales.at(at + scores.len() - 1)]);
-                    out.put(chunk * CHUNK + at, scores, dots);
-                });
+                let groups = scores.chunks_mut(KEYS).zip(keys.chunks((KEYS * queries.head_dim).max(1)));
+                for (at, (scores, keys)) in (0..).step_by(KEYS).zip(groups) {
+                    for (k, row) in keys.chunks_exact(queries.head_dim.max(1)).enumerate() {
+                        flip(row, k, &mut bytes);
+                    }
+                    out.put(chunk * CHUNK + at, scores, x.dots(&bytes, scales.part(at)));
+                }
             }
         }
     }
     Some(out.max)
 }
 
-/// Calls `f` with the index, the keys and the scores of two positions at a time; with the last one twice where it is alone.
-#[inline(always)]
-fn pairs<T>(
-    dim: usize,
+/// Sixteen elements of each of some keys as floats, then the next sixteen. Where keys are fewer, some of those before them are
+/// left, for whose scores there is no place.
+type Wide = [[[f32; 16]; KEYS]; MAX_DIM / 16];
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn floats<T>(
+    queries: &Queries<'_>,
+    unit: &[i32; LANES],
     keys: &[T],
+    widen: impl Fn(&[T; 16]) -> __m512,
     scores: &mut [[f32; LANES]],
-    mut f: impl FnMut(usize, [&[T]; 2], &mut [[f32; LANES]]),
-) {
-    for ((index, scores), keys) in scores.chunks_mut(2).enumerate().zip(keys.chunks((2 * dim).max(1))) {
-        let (first, rest) = keys.split_at_checked(dim).unwrap_or((&[], &[]));
-        let second = if scores.len() == 2 { rest } else { first };
-        f(2 * index, [first, second], scores);
+    out: &mut Out,
+) -> Option<()> {
+    let mut x = Floats { x: [[0.0; LANES]; MAX_DIM], dim: queries.head_dim };
+    x.fill(queries, unit)?;
+    let dim = queries.head_dim.max(1);
+    let mut wide: Wide = [[[0.0; 16]; KEYS]; MAX_DIM / 16];
+    let groups = scores.chunks_mut(KEYS).zip(keys.chunks(KEYS * dim));
+    for (at, (scores, keys)) in (0..).step_by(KEYS).zip(groups) {
+        for (k, key) in keys.chunks_exact(dim).enumerate() {
+            for (wide, key) in wide.iter_mut().zip(key.as_chunks::<16>().0) {
+                fetch(key.as_ptr().wrapping_byte_add(AHEAD));
+                let Some(wide) = wide.get_mut(k) else { continue };
+                store(wide, widen(key));
+            }
+        }
+        out.put(at, scores, x.dots(&wide));
     }
+    Some(())
 }
 
 /// Where scores go.
@@ -89,7 +95,7 @@ struct Out {
 impl Out {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn put(&mut self, at: usize, scores: &mut [[f32; LANES]], dots: [__m512; 2]) {
+    fn put(&mut self, at: usize, scores: &mut [[f32; LANES]], dots: [__m512; KEYS]) {
         for ((pos, out), dot) in (self.first + at..).zip(scores).zip(dots) {
             let score = _mm512_mul_ps(dot, self.scale);
             store(out, score);
@@ -108,33 +114,51 @@ struct Floats {
 impl Floats {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn of(queries: &Queries<'_>, unit: &[i32; LANES]) -> Option<Self> {
-        let mut out = Self { x: [[0.0; LANES]; MAX_DIM], dim: queries.head_dim };
+    fn fill(&mut self, queries: &Queries<'_>, unit: &[i32; LANES]) -> Option<()> {
         let gather = Gather::new(unit, queries.head_dim, queries.x.len())?;
-        for (at, x) in out.x.iter_mut().take(out.dim).enumerate() {
+        for (at, x) in self.x.iter_mut().take(self.dim).enumerate() {
             // SAFETY: `at` is below the width that `new` was given with the slice's length.
             store(x, _mm512_castsi512_ps(unsafe { gather.at(queries.x.as_ptr().cast(), at) }));
         }
-        Some(out)
+        Some(())
     }
 
     /// The contract's sums over `head_dim`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn dots(&self, keys: [&[f32]; 2]) -> [__m512; 2] {
-        let zero = _mm512_setzero_ps();
-        let (mut s, mut t) = ([zero; 8], [zero; 8]);
-        let [a, b] = keys.map(|key| key.as_chunks::<8>().0);
-        let x = self.x.as_chunks::<8>().0.iter().take(self.dim / 8);
-        for ((x, a), b) in x.zip(a).zip(b) {
-            for (((x, (a, b)), s), t) in x.iter().zip(a.iter().zip(b)).zip(&mut s).zip(&mut t) {
-                let x = load_part(x);
-                *s = _mm512_add_ps(*s, _mm512_mul_ps(x, _mm512_set1_ps(*a)));
-                *t = _mm512_add_ps(*t, _mm512_mul_ps(x, _mm512_set1_ps(*b)));
+    fn dots(&self, keys: &Wide) -> [__m512; KEYS] {
+        // The partial sums in the order of the tree, so that few wait for others.
+        let even =
+            add(add(self.partial(keys, 0), self.partial(keys, 4)), add(self.partial(keys, 2), self.partial(keys, 6)));
+        let odd =
+            add(add(self.partial(keys, 1), self.partial(keys, 5)), add(self.partial(keys, 3), self.partial(keys, 7)));
+        add(even, odd)
+    }
+
+    /// The partial sum over the elements `i` with `i % 8 == at`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn partial(&self, keys: &Wide, at: usize) -> [__m512; KEYS] {
+        let mut sums = [_mm512_setzero_ps(); KEYS];
+        for (x, keys) in self.x.as_chunks::<16>().0.iter().zip(keys).take(self.dim / 16) {
+            for i in [at, at + 8] {
+                let x = load_part(&x[i]);
+                for (sum, key) in sums.iter_mut().zip(keys) {
+                    *sum = _mm512_add_ps(*sum, _mm512_mul_ps(x, _mm512_set1_ps(key[i])));
+                }
             }
         }
-        [tree(s), tree(t)]
+        sums
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn add(mut a: [__m512; KEYS], b: [__m512; KEYS]) -> [__m512; KEYS] {
+    for (a, b) in a.iter_mut().zip(b) {
+        *a = _mm512_add_ps(*a, b);
+    }
+    a
 }
 
 /// 64 codes as unsigned bytes, and those that come later asked for.
@@ -162,19 +186,20 @@ pub(super) fn flipped_part(keys: &[i8], dim: usize, index: usize, start: usize, 
     _mm512_xor_si512(bytes, _mm512_set1_epi8(-128))
 }
 
-/// A key's codes as unsigned bytes.
+/// Key `k`'s codes as unsigned bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn flip(key: &[i8]) -> [[u8; 4]; MAX_DIM / 4] {
-    let mut out = [[0; 4]; MAX_DIM / 4];
-    for (out, key) in out.as_chunks_mut::<4>().0.iter_mut().zip(key.as_chunks::<16>().0) {
-        // SAFETY: both are sixteen bytes.
-        unsafe {
-            let bytes = _mm_loadu_si128(key.as_ptr().cast());
-            _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_xor_si128(bytes, _mm_set1_epi8(-128)));
+fn flip(key: &[i8], k: usize, out: &mut [[[u8; BLOCK]; KEYS]; BLOCKS]) {
+    for (out, key) in out.iter_mut().zip(key.chunks(BLOCK)) {
+        let Some(out) = out.get_mut(k) else { return };
+        for (out, key) in out.as_chunks_mut::<16>().0.iter_mut().zip(key.as_chunks::<16>().0) {
+            // SAFETY: both are sixteen bytes.
+            unsafe {
+                let bytes = _mm_loadu_si128(key.as_ptr().cast());
+                _mm_storeu_si128(out.as_mut_ptr().cast(), _mm_xor_si128(bytes, _mm_set1_epi8(-128)));
+            }
         }
     }
-    out
 }
 
 /// Quantised queries: four neighbouring elements a lane.
@@ -215,24 +240,24 @@ impl Codes {
         Some(out)
     }
 
-    /// `acc = acc + (kd * qd) * isum` over blocks, for two keys and their scales.
+    /// `acc = acc + (kd * qd) * isum` over blocks, for each key and its scale. Past the end of a head, queries are 0.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn dots(&self, keys: [&[[u8; 4]; MAX_DIM / 4]; 2], scale: [f32; 2]) -> [__m512; 2] {
-        let mut acc = [_mm512_setzero_ps(); 2];
-        let [a, b] = keys.map(|key| key.as_chunks::<{ BLOCK / 4 }>().0);
-        let blocks = self.q.get(..self.dim / 4).unwrap_or(&[]).chunks(BLOCK / 4);
-        for ((q, (qd, offset)), (a, b)) in blocks.zip(self.scale.iter().zip(&self.offset)).zip(a.iter().zip(b)) {
-            let mut isum = [integers(offset); 2];
-            for (q, (a, b)) in q.iter().zip(a.iter().zip(b)) {
+    fn dots(&self, keys: &[[[u8; BLOCK]; KEYS]; BLOCKS], scale: &[f32; KEYS]) -> [__m512; KEYS] {
+        let mut acc = [_mm512_setzero_ps(); KEYS];
+        let blocks = self.q.as_chunks::<{ BLOCK / 4 }>().0.iter().zip(&self.scale).zip(&self.offset).zip(keys);
+        for (((q, qd), offset), keys) in blocks.take(self.dim.div_ceil(BLOCK)) {
+            let mut isum = [integers(offset); KEYS];
+            for (step, q) in q.iter().enumerate() {
                 let q = integers(q);
-                for (isum, key) in isum.iter_mut().zip([a, b]) {
-                    *isum = _mm512_dpbusd_epi32(*isum, _mm512_set1_epi32(i32::from_le_bytes(*key)), q);
+                for (isum, key) in isum.iter_mut().zip(keys) {
+                    let four = i32::from_le_bytes(key.as_chunks::<4>().0[step]);
+                    *isum = _mm512_dpbusd_epi32(*isum, _mm512_set1_epi32(four), q);
                 }
             }
             let qd = load_part(qd);
             for ((acc, isum), kd) in acc.iter_mut().zip(isum).zip(scale) {
-                let d = _mm512_mul_ps(_mm512_set1_ps(kd), qd);
+                let d = _mm512_mul_ps(_mm512_set1_ps(*kd), qd);
                 *acc = _mm512_add_ps(*acc, _mm512_mul_ps(d, _mm512_cvtepi32_ps(isum)));
             }
         }
