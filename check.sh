@@ -479,16 +479,6 @@ compare_table() {
         }' "$1" "$2"
 }
 
-# The boards by their targets, those that take longest first.
-board_groups=(
-    "mps2-an386 netduinoplus2 mps2-an500"
-    "netduino2 lm3s6965evb"
-    "riscv32-virt"
-    "mps2-an505 mps3-an547"
-    "aarch64-virt"
-    "microbit"
-)
-
 stage_boards() {
     need qemu-system-arm qemu-system-aarch64 qemu-system-riscv32 nm size python3 || return 0
     local t table
@@ -503,7 +493,8 @@ stage_boards() {
     have_stories || true
     local log=$notes/boards
     # Boards of one target have their programs in one folder, so one after the other; those of other targets beside them.
-    local made=$target/boards group
+    local made=$target/boards board_groups group
+    mapfile -t board_groups < <(tests/boards.sh --groups)
     printf '%s\n' "${board_groups[@]}" | PIPSQUEAK=$program PIPSQUEAK_DATA=$data xargs -P "$(nproc)" -I{} \
         sh -c 'BOARDS="{}" tests/boards.sh "$0/$(echo {} | tr " " -)"' "$made" | tee "$log"
     sed 's/^/boards: /' "$log" >>"$notes/ran"

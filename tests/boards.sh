@@ -5,12 +5,28 @@
 #   PIPSQUEAK            the host's program
 #   PIPSQUEAK_DATA       folder with stories260K.bin and tok512.bin; without them the model in the box is all there is
 #   BOARDS               some of the boards (default: all)
+#
+# With --groups: prints the boards there are, those of one target on a line, as these have their programs in one folder.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+# The boards that QEMU has, the longest line first.
+groups() {
+    local config
+    for config in boards/*/.cargo/config.toml; do
+        if grep -q 'qemu\.sh' "$config"; then
+            echo "$(sed -n 's/^target = "\(.*\)"/\1/p' "$config") $(basename "${config%/.cargo/*}")"
+        fi
+    done | awk '{ boards[$1] = boards[$1] " " $2; count[$1]++ } END { for (t in boards) print count[t] boards[t] }' |
+        sort -rn | cut -d' ' -f2-
+}
+if [ "$1" = --groups ]; then
+    groups
+    exit
+fi
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
-all=(mps2-an386 netduinoplus2 mps2-an500 mps2-an505 mps3-an547 netduino2 lm3s6965evb microbit riscv32-virt aarch64-virt)
-read -ra boards <<<"${BOARDS:-${all[*]}}"
+read -ra boards <<<"${BOARDS:-$(groups | tr '\n' ' ')}"
 box=$PWD/host-cli/box/stories.pips
 prompt="Once upon a time"
 rm -f "$out"/*.txt
