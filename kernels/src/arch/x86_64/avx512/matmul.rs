@@ -259,7 +259,7 @@ fn multiply<const F: u8>(w: Blocks<'_>, acts: &[Packed], mut acc: [__m512; TOKEN
     let scale_count = if F == Q4M { 2 } else { 1 };
     let blocks = w.payload.chunks_exact(vectors::<F>()).zip(w.scales.chunks_exact(scale_count));
     for ((payload, d), acts) in blocks.zip(acts) {
-        for line in payload.iter().skip(ahead.strip).step_by(ahead.strips) {
+        for line in payload.iter().skip(ahead.strip).step_by(ahead.strips.max(1)) {
             fetch(line.as_ptr().wrapping_byte_add(ahead.bytes));
         }
         let mut isum = [_mm512_setzero_si512(); TOKENS];

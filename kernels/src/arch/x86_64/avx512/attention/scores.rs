@@ -1,5 +1,5 @@
-//! The first pass: sixteen queries with [`KEYS`] keys, whose sums are in registers: with fewer, queries are loaded so often that
-//! loads and not sums are what it waits for.
+//! The first pass: sixteen queries with [`KEYS`] keys, whose sums are in registers. With fewer, queries would be loaded so often
+//! that loads and not sums are what it waits for.
 
 use core::arch::x86_64::*;
 

@@ -1,5 +1,6 @@
-//! The second pass: values of a chunk, weighted for all queries at a time, whose sums are in registers. Each weight is used for one
-//! multiplication, which brings it from memory to all lanes by itself: an instruction that only did so would take a port (Zen 4).
+//! The second pass: values of a chunk, weighted for all queries at a time, whose sums are in registers. Each weight is used for
+//! one multiplication, which brings it from memory to all lanes by itself: an instruction that only did so would take a port
+//! (Zen 4).
 
 use core::arch::x86_64::*;
 
