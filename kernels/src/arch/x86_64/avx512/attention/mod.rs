@@ -1,7 +1,8 @@
 //! Attention of up to sixteen queries at once, which share one head of the cache: a query in each lane.
 //!
-//! A key is read once for all queries, an element broadcast to all lanes, and a query's eight partial sums are eight
-//! registers. Scores and weights lie `[position][lane]`. Values are read once for eight queries.
+//! A key is read once for all queries, an element broadcast to all lanes; a query's eight partial sums are made one after the
+//! other, for some keys at once. Scores and weights lie `[position][lane]`. Sixteen elements of a value are read once for all
+//! queries, a weight broadcast to all lanes.
 
 mod few;
 mod narrow;
