@@ -69,7 +69,7 @@ fn floats<T>(
     x.fill(queries, unit)?;
     let dim = queries.head_dim.max(1);
     let mut wide: Wide = [[[0.0; 16]; KEYS]; MAX_DIM / 16];
-    let groups = scores.chunks_mut(KEYS).zip(keys.chunks(KEYS * dim));
+    let groups = scores.chunks_mut(KEYS).zip(keys.chunks((KEYS * dim).max(1)));
     for (at, (scores, keys)) in (0..).step_by(KEYS).zip(groups) {
         for (k, key) in keys.chunks_exact(dim).enumerate() {
             for (wide, key) in wide.iter_mut().zip(key.as_chunks::<16>().0) {
