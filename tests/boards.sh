@@ -10,12 +10,15 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+target_of() { sed -n 's/^target = "\(.*\)"/\1/p' "boards/$1/.cargo/config.toml"; }
+
 # The boards that QEMU has, the longest line first.
 groups() {
-    local config
+    local config board
     for config in boards/*/.cargo/config.toml; do
         if grep -q 'qemu\.sh' "$config"; then
-            echo "$(sed -n 's/^target = "\(.*\)"/\1/p' "$config") $(basename "${config%/.cargo/*}")"
+            board=$(basename "${config%/.cargo/*}")
+            echo "$(target_of "$board") $board"
         fi
     done | awk '{ boards[$1] = boards[$1] " " $2; count[$1]++ } END { for (t in boards) print count[t] boards[t] }' |
         sort -rn | cut -d' ' -f2-
@@ -46,12 +49,12 @@ stat() { awk -v name="$1" '$2 == name { print $3 }' "$out/stats"; }
 # A demo's text is the committed one.
 same_text() { cmp "$out/text" "boards/demos/$1.out" || { diff "$out/text" "boards/demos/$1.out" | head -5 >&2; fail "$2 $1: another text"; }; }
 
-compiler_of() { boards/cargo.sh "$(sed -n 's/^target = "\(.*\)"/\1/p' "boards/$1/.cargo/config.toml")"; }
+compiler_of() { boards/cargo.sh "$(target_of "$1")"; }
 
 # The program of a board's demo, as cargo has written it.
 program() {
     local target folder=${CARGO_TARGET_DIR:-boards/target}
-    target=$(sed -n 's/^target = "\(.*\)"/\1/p' "boards/$1/.cargo/config.toml")
+    target=$(target_of "$1")
     case $compiler in debian-*) folder=$folder/debian ;; esac
     echo "$folder/$target/release/$2"
 }
