@@ -14,6 +14,9 @@ use crate::{
 /// Shapes for [`what_is_left_over`].
 pub(crate) const SHAPES: [(usize, usize); 5] = [(67, 32), (128, 256), (300, 288), (139, 270), (150, 544)];
 
+/// Numbers of tokens for it.
+pub(crate) const TOKENS: [usize; 6] = [1, 2, 7, 16, 33, 70];
+
 /// Several groups of panels, stretches of depth and tiles of tokens, all with something left over; all panels and a part
 /// of them. `shapes`: rows and columns; `tokens`: how many at once.
 pub(crate) fn what_is_left_over(kernels: &dyn Kernels, seed: u32, shapes: &[(usize, usize)], tokens: &[usize]) {

@@ -10,7 +10,7 @@ use core::{arch::x86_64::*, ops::Range};
 use super::{
     super::avx512::{
         lanes::{column, load_bytes, load_sums, put, store, store_bytes},
-        matmul::{Blocks, Q4, Q4M, Q8, ROWS, fits, scales, tiles},
+        matmul::{Blocks, Q4, Q4M, Q8, ROWS, fits, scale_count, scales, tiles},
     },
     tile::{Codes, SIDE, Sums, Tiles},
 };
@@ -133,8 +133,7 @@ fn unpack<'a, const F: u8>(
     codes: &'a mut [Codes; DEPTH],
     d: &mut [(__m512, __m512); DEPTH],
 ) -> &'a [Codes] {
-    let scale_count = if F == Q4M { 2 } else { 1 };
-    for (d, halves) in d.iter_mut().zip(w.scales.chunks_exact(scale_count)) {
+    for (d, halves) in d.iter_mut().zip(w.scales.chunks_exact(scale_count::<F>())) {
         *d = self::scales::<F>(halves);
     }
     if F == Q8 {

@@ -8,7 +8,7 @@ use core::{arch::x86_64::*, ops::Range};
 
 use super::{
     lanes::{fetch, put},
-    matmul::{AHEAD, ActBlocks, Blocks, Q4M, Q8, ROWS, SCALES_AHEAD, add, broadcast, offset, scales, unpack},
+    matmul::{AHEAD, ActBlocks, Blocks, Q4M, ROWS, SCALES_AHEAD, add, broadcast, offset, scales, unpack},
 };
 use crate::{Matrix, Store, Tile, acts::Acts};
 
@@ -77,11 +77,8 @@ fn group<const F: u8, const T: usize>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn dots<const F: u8, const T: usize>(w: Blocks<'_>, acts: [ActBlocks<'_>; T], ahead: bool) -> [__m512; T] {
-    let vectors = if F == Q8 { 8 } else { 4 };
-    let scale_count = if F == Q4M { 2 } else { 1 };
     let mut acc = [_mm512_setzero_ps(); T];
-    let blocks = w.payload.chunks_exact(vectors).zip(w.scales.chunks_exact(scale_count));
-    for (b, (payload, d)) in blocks.enumerate() {
+    for (b, (payload, d)) in w.each::<F>().enumerate() {
         if ahead {
             for line in payload {
                 fetch(line.as_ptr().wrapping_byte_add(AHEAD));

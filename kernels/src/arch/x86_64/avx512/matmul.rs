@@ -39,6 +39,16 @@ pub(in super::super) const Q8: u8 = Format::Q8 as u8;
 pub(in super::super) const Q4: u8 = Format::Q4 as u8;
 pub(in super::super) const Q4M: u8 = Format::Q4M as u8;
 
+/// Vectors of payload of a block.
+const fn vectors<const F: u8>() -> usize {
+    if F == Q8 { 8 } else { 4 }
+}
+
+/// Rows of scales of a block, that of minima among them.
+pub(in super::super) const fn scale_count<const F: u8>() -> usize {
+    if F == Q4M { 2 } else { 1 }
+}
+
 /// The blocks of a panel, or a stretch of them.
 #[derive(Clone, Copy)]
 pub(in super::super) struct Blocks<'a> {
@@ -58,17 +68,16 @@ impl<'a> Blocks<'a> {
     /// What follows the first `blocks` blocks.
     #[inline]
     pub(in super::super) fn skip<const F: u8>(self, blocks: usize) -> Self {
-        let (scales, vectors) = if F == Q8 {
-            (1, 8)
-        } else if F == Q4 {
-            (1, 4)
-        } else {
-            (2, 4)
-        };
         Self {
-            scales: self.scales.get(blocks * scales..).unwrap_or(&[]),
-            payload: self.payload.get(blocks * vectors..).unwrap_or(&[]),
+            scales: self.scales.get(blocks * scale_count::<F>()..).unwrap_or(&[]),
+            payload: self.payload.get(blocks * vectors::<F>()..).unwrap_or(&[]),
         }
+    }
+
+    /// Payload and scales, block by block.
+    #[inline]
+    pub(super) fn each<const F: u8>(self) -> impl Iterator<Item = (&'a [[u8; 64]], &'a [[u16; ROWS]])> {
+        self.payload.chunks_exact(vectors::<F>()).zip(self.scales.chunks_exact(scale_count::<F>()))
     }
 }
 
@@ -256,9 +265,7 @@ struct Ahead {
 fn multiply<const F: u8>(w: Blocks<'_>, acts: &[Packed], mut acc: [__m512; TOKENS], ahead: Ahead) -> [__m512; TOKENS] {
     let flip = _mm512_set1_epi8(-128);
     let mask = _mm512_set1_epi8(0x0f);
-    let scale_count = if F == Q4M { 2 } else { 1 };
-    let blocks = w.payload.chunks_exact(vectors::<F>()).zip(w.scales.chunks_exact(scale_count));
-    for ((payload, d), acts) in blocks.zip(acts) {
+    for ((payload, d), acts) in w.each::<F>().zip(acts) {
         for line in payload.iter().skip(ahead.strip).step_by(ahead.strips.max(1)) {
             fetch(line.as_ptr().wrapping_byte_add(ahead.bytes));
         }
@@ -313,11 +320,6 @@ fn pack<const F: u8>(acts: &Acts<'_>, blocks: usize, start: usize, first: usize,
     }
 }
 
-/// Vectors of payload of a block.
-const fn vectors<const F: u8>() -> usize {
-    if F == Q8 { 8 } else { 4 }
-}
-
 /// One token, in the way this CPU's memory is read fastest (measured, one and two cores): Intel's prefetchers stop at each
 /// page's end, so lines are asked for well ahead and one stream at a time; Zen 4's follow two streams further than they
 /// may be asked for, and what is asked for takes the place of what they would have brought.
@@ -364,8 +366,7 @@ fn streams<const F: u8, const S: usize, const FETCH: bool>(
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn dots<const F: u8, const S: usize, const FETCH: bool>(w: [Blocks<'_>; S], act: ActBlocks<'_>) -> [__m512; S] {
-    let vectors = if F == Q8 { 8 } else { 4 };
-    let scale_count = if F == Q4M { 2 } else { 1 };
+    let (vectors, scale_count) = (vectors::<F>(), scale_count::<F>());
     let mut acc = [_mm512_setzero_ps(); S];
     let acts = act.q.iter().zip(act.scale).zip(act.sum);
     for (b, ((q, scale), sum)) in acts.enumerate() {

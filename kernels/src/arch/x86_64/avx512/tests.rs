@@ -8,8 +8,7 @@ kernel_tests!(Avx512Vnni::new());
 #[test]
 fn tiles_and_what_is_left_over() {
     let Some(kernels) = Avx512Vnni::new() else { return };
-    let tokens = [1, 2, 7, 16, 33, 70];
-    tiles::what_is_left_over(&kernels, 13, &tiles::SHAPES, &tokens);
+    tiles::what_is_left_over(&kernels, 13, &tiles::SHAPES, &tiles::TOKENS);
     // Deeper than what is packed at once, and so deep that fewer panels are taken together.
-    tiles::what_is_left_over(&kernels, 19, &[(139, 1600)], &tokens);
+    tiles::what_is_left_over(&kernels, 19, &[(139, 1600)], &tiles::TOKENS);
 }

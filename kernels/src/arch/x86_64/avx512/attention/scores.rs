@@ -67,11 +67,11 @@ fn floats<T>(
 ) -> Option<()> {
     let mut x = Floats { x: [[0.0; LANES]; MAX_DIM], dim: queries.head_dim };
     x.fill(queries, unit)?;
-    let dim = queries.head_dim.max(1);
+    let dim = queries.head_dim;
     let mut wide: Wide = [[[0.0; 16]; KEYS]; MAX_DIM / 16];
     let groups = scores.chunks_mut(KEYS).zip(keys.chunks((KEYS * dim).max(1)));
     for (at, (scores, keys)) in (0..).step_by(KEYS).zip(groups) {
-        for (k, key) in keys.chunks_exact(dim).enumerate() {
+        for (k, key) in keys.chunks_exact(dim.max(1)).enumerate() {
             for (wide, key) in wide.iter_mut().zip(key.as_chunks::<16>().0) {
                 fetch(key.as_ptr().wrapping_byte_add(AHEAD));
                 let Some(wide) = wide.get_mut(k) else { continue };
