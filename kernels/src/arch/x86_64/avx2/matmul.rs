@@ -10,6 +10,7 @@ use core::{arch::x86_64::*, ops::Range};
 use super::{
     few::{self, FEW},
     float::put,
+    lanes::fetch,
     matmul_q4, matmul_q8,
 };
 use crate::{BLOCK, Format, Input, Matrix, Store, Tile, acts::ActRow, acts::Acts};
@@ -89,20 +90,24 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
         few::matmul(w, panels, &x.acts, tokens, out, how);
         return true;
     }
-    for first in (0..tokens).step_by(TOKENS) {
-        let range = first..tokens.min(first + TOKENS);
-        let panels = panels.clone();
-        match w.format() {
-            Format::Q8 => tile(w, panels, &x.acts, range, out, how, matmul_q8::pack, |w, acts, tokens, acc| {
-                matmul_q8::tile(w, acts, tokens, acc)
-            }),
-            Format::Q4 => tile(w, panels, &x.acts, range, out, how, matmul_q4::pack, |w, acts, tokens, acc| {
-                matmul_q4::tile::<false>(w, acts, tokens, acc)
-            }),
-            _ => tile(w, panels, &x.acts, range, out, how, matmul_q4::pack_min, |w, acts, tokens, acc| {
-                matmul_q4::tile::<true>(w, acts, tokens, acc)
-            }),
+    match w.format() {
+        Format::Q8 => tiles(
+            w,
+            panels,
+            (&x.acts, tokens),
+            out,
+            how,
+            |q, scale, sum| matmul_q8::pack(q, scale, sum),
+            |w, acts, tokens, acc, ahead| matmul_q8::tile(w, acts, tokens, acc, ahead),
+        ),
+        Format::Q4 => {
+            tiles(w, panels, (&x.acts, tokens), out, how, matmul_q4::pack, |w, acts, tokens, acc, ahead| {
+                matmul_q4::tile::<false>(w, acts, tokens, acc, ahead)
+            })
         }
+        _ => tiles(w, panels, (&x.acts, tokens), out, how, matmul_q4::pack_min, |w, acts, tokens, acc, ahead| {
+            matmul_q4::tile::<true>(w, acts, tokens, acc, ahead)
+        }),
     }
     true
 }
@@ -140,48 +145,73 @@ fn matvec(w: &Matrix<'_>, panels: Range<usize>, acts: &Acts<'_>, out: &mut Tile<
     true
 }
 
-/// Many tokens, at most [`TOKENS`] at a time: `multiply` adds a stretch of a panel's blocks, as `pack` made them.
+/// What a tile fetches for later: of the panels that come after those in use, each strip of tokens its share, so that memory is
+/// read while there is much to multiply.
+#[derive(Clone, Copy)]
+pub(in super::super) struct Ahead {
+    /// From a panel to the one to be fetched.
+    bytes: usize,
+    strip: usize,
+    strips: usize,
+}
+
+impl Ahead {
+    /// The share of a block's `payload`.
+    #[inline]
+    #[target_feature(enable = "avx2,f16c")]
+    pub(in super::super) fn fetch(self, payload: &[[u8; 32]]) {
+        for line in payload.as_chunks::<2>().0.iter().skip(self.strip).step_by(self.strips.max(1)) {
+            fetch::<_, 64>(line.as_ptr().wrapping_byte_add(self.bytes));
+        }
+    }
+}
+
+/// Many tokens, at most [`TOKENS`] at a time: `multiply` adds a stretch of some panels' blocks to the sums of each panel, with
+/// activations as `pack` made them.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-#[allow(clippy::too_many_arguments)]
-pub(in super::super) fn tile<Q: Copy>(
+pub(in super::super) fn tiles<Q: Copy>(
     w: &Matrix<'_>,
     panels: Range<usize>,
-    acts: &Acts<'_>,
-    tokens: Range<usize>,
+    (acts, tokens): (&Acts<'_>, usize),
     out: &mut Tile<'_>,
     how: Store,
     pack: impl Fn(&[i8; BLOCK], f32, i32) -> Act<Q>,
-    multiply: impl Fn(Blocks<'_>, &[[Act<Q>; TOKENS]], usize, &mut [__m256; TOKENS]),
+    multiply: impl Fn(&[Blocks<'_>], &[[Act<Q>; TOKENS]], usize, &mut [[__m256; TOKENS]], Ahead),
 ) {
     let blocks = w.blocks();
     let zero = pack(&[0; BLOCK], 0.0, 0);
     let mut packed = [[zero; TOKENS]; DEPTH];
+    let bytes = PANELS * blocks * w.format().block_payload() * ROWS;
     for first_panel in panels.clone().step_by(PANELS) {
         let count = (panels.end - first_panel).min(PANELS);
-        let mut accs = [[_mm256_setzero_ps(); TOKENS]; PANELS];
-        for start in (0..blocks).step_by(DEPTH) {
-            let depth = (blocks - start).min(DEPTH);
-            for (lane, t) in tokens.clone().enumerate() {
-                let Some(act) = ActBlocks::of(acts, t, blocks) else { continue };
-                let act = act.q.iter().zip(act.scale).zip(act.sum).skip(start);
-                for (packed, ((q, scale), sum)) in packed.iter_mut().zip(act) {
-                    if let Some(packed) = packed.get_mut(lane) {
-                        *packed = pack(q, *scale, *sum);
+        for (strip, first) in (0..tokens).step_by(TOKENS).enumerate() {
+            let lanes = (tokens - first).min(TOKENS);
+            let ahead = Ahead { bytes, strip, strips: tokens.div_ceil(TOKENS) };
+            let mut accs = [[_mm256_setzero_ps(); TOKENS]; PANELS];
+            for start in (0..blocks).step_by(DEPTH) {
+                let depth = (blocks - start).min(DEPTH);
+                for lane in 0..lanes {
+                    let Some(act) = ActBlocks::of(acts, first + lane, blocks) else { continue };
+                    let act = act.q.iter().zip(act.scale).zip(act.sum).skip(start);
+                    for (packed, ((q, scale), sum)) in packed.iter_mut().zip(act) {
+                        if let Some(packed) = packed.get_mut(lane) {
+                            *packed = pack(q, *scale, *sum);
+                        }
                     }
                 }
+                let packed = packed.get(..depth).unwrap_or(&[]);
+                let weights: [_; PANELS] =
+                    core::array::from_fn(|p| Blocks::of(w, first_panel + p.min(count - 1)).skip(w.format(), start));
+                let (Some(weights), Some(accs)) = (weights.get(..count), accs.get_mut(..count)) else { return };
+                multiply(weights, packed, lanes, accs, ahead);
             }
-            let packed = packed.get(..depth).unwrap_or(&[]);
-            for (p, acc) in accs.iter_mut().take(count).enumerate() {
-                let weights = Blocks::of(w, first_panel + p).skip(w.format(), start);
-                multiply(weights, packed, tokens.len(), acc);
-            }
-        }
-        for (p, acc) in accs.iter().take(count).enumerate() {
-            let at = (first_panel + p - panels.start) * ROWS;
-            let len = (out.rows() - at).min(ROWS);
-            for (t, dot) in tokens.clone().zip(acc) {
-                put(out.part(t, at, len), *dot, how);
+            for (p, acc) in accs.iter().take(count).enumerate() {
+                let at = (first_panel + p - panels.start) * ROWS;
+                let len = (out.rows() - at).min(ROWS);
+                for (t, dot) in (first..tokens).zip(acc) {
+                    put(out.part(t, at, len), *dot, how);
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 
 use super::{
     lanes::{fetch, load_bytes, load_f16},
-    matmul::{AHEAD, Act, ActBlocks, Blocks, SCALES_AHEAD, TOKENS},
+    matmul::{AHEAD, Act, ActBlocks, Ahead, Blocks, SCALES_AHEAD, TOKENS},
 };
 use crate::BLOCK;
 
@@ -80,22 +80,81 @@ fn fetch_scales<const MIN: bool>(scales: &[[u16; 8]], at: usize) {
     fetch::<_, 64>(scales.as_ptr().wrapping_add(at).wrapping_byte_add(SCALES_AHEAD));
 }
 
-/// Adds a stretch of a panel's blocks to the products with `tokens` tokens.
+/// Tokens, and panels, whose sums with each other are in registers together.
+const GROUP: usize = 4;
+const PAIR: usize = 2;
+
+/// Adds a stretch of each panel's blocks to its products with `tokens` tokens.
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn tile<const MIN: bool>(
-    w: Blocks<'_>,
+    w: &[Blocks<'_>],
     acts: &[[Act<[i8; BLOCK]>; TOKENS]],
     tokens: usize,
-    acc: &mut [__m256; TOKENS],
+    acc: &mut [[__m256; TOKENS]],
+    ahead: Ahead,
 ) {
-    for (at, (payload, acts)) in w.payload.as_chunks::<4>().0.iter().zip(acts).enumerate() {
-        let Some((d, m)) = scales::<MIN>(w.scales, at) else { return };
-        let nibbles = unpack(payload);
-        for (act, acc) in acts.iter().zip(acc.iter_mut()).take(tokens) {
-            let isum = products(nibbles, &act.q);
-            *acc = _mm256_add_ps(*acc, block::<MIN>(isum, d, m, act.scale, act.offset));
+    let ((pairs, one), (accs, acc)) = (w.as_chunks::<PAIR>(), acc.as_chunks_mut::<PAIR>());
+    for (w, acc) in pairs.iter().zip(accs) {
+        some::<MIN, PAIR>(w, acts, tokens, acc, ahead);
+    }
+    if let (Some(w), Some(acc)) = (one.first_chunk::<1>(), acc.first_chunk_mut::<1>()) {
+        some::<MIN, 1>(w, acts, tokens, acc, ahead);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn some<const MIN: bool, const P: usize>(
+    w: &[Blocks<'_>; P],
+    acts: &[[Act<[i8; BLOCK]>; TOKENS]],
+    tokens: usize,
+    acc: &mut [[__m256; TOKENS]; P],
+    ahead: Ahead,
+) {
+    let mut nibbles = [[_mm256_setzero_si256(); P]; 8];
+    for (at, acts) in acts.iter().enumerate() {
+        let mut d = [(_mm256_setzero_ps(), _mm256_setzero_ps()); P];
+        for (p, (w, d)) in w.iter().zip(&mut d).enumerate() {
+            let (Some(payload), Some(scales)) = (w.payload.as_chunks::<4>().0.get(at), scales::<MIN>(w.scales, at)) else { return };
+            ahead.fetch(payload);
+            *d = scales;
+            for (nibbles, from) in nibbles.iter_mut().zip(unpack(payload)) {
+                nibbles[p] = from;
+            }
+        }
+        for (group, acts) in acts.as_chunks::<GROUP>().0.iter().enumerate().take(tokens.div_ceil(GROUP)) {
+            let isums = pair_products(&nibbles, acts);
+            for ((acc, isums), (d, m)) in acc.iter_mut().zip(isums).zip(d) {
+                let Some(acc) = acc.as_chunks_mut::<GROUP>().0.get_mut(group) else { return };
+                for ((acc, isum), act) in acc.iter_mut().zip(isums).zip(acts) {
+                    *acc = _mm256_add_ps(*acc, block::<MIN>(isum, d, m, act.scale, act.offset));
+                }
+            }
         }
     }
+}
+
+/// The rows' exact products of a block of each panel with each token's.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn pair_products<const P: usize>(w: &[[__m256i; P]; 8], acts: &[Act<[i8; BLOCK]>; GROUP]) -> [[__m256i; GROUP]; P] {
+    let mut sums = [[_mm256_setzero_si256(); GROUP]; P];
+    for (step, w) in w.iter().enumerate() {
+        for (t, act) in acts.iter().enumerate() {
+            let Some(q) = act.q.as_chunks::<4>().0.get(step) else { continue };
+            let q = _mm256_set1_epi32(i32::from_le_bytes(q.map(i8::cast_unsigned)));
+            for (sums, w) in sums.iter_mut().zip(w) {
+                sums[t] = _mm256_add_epi16(sums[t], _mm256_maddubs_epi16(*w, q));
+            }
+        }
+    }
+    let ones = _mm256_set1_epi16(1);
+    for sums in &mut sums {
+        for sum in sums {
+            *sum = _mm256_madd_epi16(*sum, ones);
+        }
+    }
+    sums
 }
 
 /// The products of a panel with one token.

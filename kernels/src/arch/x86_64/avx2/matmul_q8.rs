@@ -9,15 +9,9 @@ use core::arch::x86_64::*;
 
 use super::{
     lanes::{fetch, load_bytes, load_f16},
-    matmul::{AHEAD, Act, ActBlocks, Blocks, SCALES_AHEAD, TOKENS},
+    matmul::{AHEAD, Act, ActBlocks, Ahead, Blocks, SCALES_AHEAD, TOKENS},
 };
 use crate::BLOCK;
-
-/// Packs a block.
-#[inline]
-pub(super) fn pack(q: &[i8; BLOCK], scale: f32, _: i32) -> Act<[i8; BLOCK]> {
-    Act { q: *q, scale, offset: 0 }
-}
 
 /// The eight rows' exact products with one block of activations of each of some tokens.
 #[inline]
@@ -46,24 +40,104 @@ fn add(acc: __m256, isum: __m256i, d: __m256, scale: f32) -> __m256 {
     _mm256_add_ps(acc, _mm256_mul_ps(d, _mm256_cvtepi32_ps(isum)))
 }
 
-/// Tokens that share a block's vectors in registers.
-const GROUP: usize = 4;
+/// A block of activations as int16 in the order of [`widen`]: its k-steps' elements 0 and 2, then its k-steps' elements 1 and 3.
+type Wide = [[[i16; 2]; 8]; 2];
 
-/// Adds a stretch of a panel's blocks to the products with `tokens` tokens.
+/// Packs a block for [`tile`].
+#[inline]
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn tile(w: Blocks<'_>, acts: &[[Act<[i8; BLOCK]>; TOKENS]], tokens: usize, acc: &mut [__m256; TOKENS]) {
-    for ((payload, d), acts) in w.payload.as_chunks::<8>().0.iter().zip(w.scales).zip(acts) {
-        let d = load_f16(d);
+pub(super) fn pack(q: &[i8; BLOCK], scale: f32, _: i32) -> Act<Wide> {
+    let mut wide = [[[0; 2]; 8]; 2];
+    // SAFETY: 32 readable bytes, and twice 32 writable ones; neither asks for alignment.
+    unsafe {
+        let halves = widen(_mm256_loadu_si256(q.as_ptr().cast()));
+        for (wide, half) in wide.iter_mut().zip(halves) {
+            _mm256_storeu_si256(wide.as_mut_ptr().cast(), half);
+        }
+    }
+    Act { q: wide, scale, offset: 0 }
+}
+
+/// Four int8 a lane as twice two int16: the elements 0 and 2, and the elements 1 and 3.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn widen(bytes: __m256i) -> [__m256i; 2] {
+    [_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes)), _mm256_srai_epi16::<8>(bytes)]
+}
+
+/// Tokens, and panels, whose sums with each other are in registers together.
+const GROUP: usize = 4;
+const PAIR: usize = 2;
+
+/// Adds a stretch of each panel's blocks to its products with `tokens` tokens.
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn tile(
+    w: &[Blocks<'_>],
+    acts: &[[Act<Wide>; TOKENS]],
+    tokens: usize,
+    acc: &mut [[__m256; TOKENS]],
+    ahead: Ahead,
+) {
+    let ((pairs, one), (accs, acc)) = (w.as_chunks::<PAIR>(), acc.as_chunks_mut::<PAIR>());
+    for (w, acc) in pairs.iter().zip(accs) {
+        some(w, acts, tokens, acc, ahead);
+    }
+    if let (Some(w), Some(acc)) = (one.first_chunk::<1>(), acc.first_chunk_mut::<1>()) {
+        some(w, acts, tokens, acc, ahead);
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn some<const P: usize>(
+    w: &[Blocks<'_>; P],
+    acts: &[[Act<Wide>; TOKENS]],
+    tokens: usize,
+    acc: &mut [[__m256; TOKENS]; P],
+    ahead: Ahead,
+) {
+    let mut wide = [[[_mm256_setzero_si256(); P]; 8]; 2];
+    for (at, acts) in acts.iter().enumerate() {
+        let mut d = [_mm256_setzero_ps(); P];
+        for (p, (w, d)) in w.iter().zip(&mut d).enumerate() {
+            let (Some(payload), Some(scales)) = (w.payload.as_chunks::<8>().0.get(at), w.scales.get(at)) else { return };
+            ahead.fetch(payload);
+            *d = load_f16(scales);
+            let [even, odd] = &mut wide;
+            for ((even, odd), bytes) in even.iter_mut().zip(odd).zip(payload) {
+                [even[p], odd[p]] = widen(load_bytes(bytes));
+            }
+        }
         // What is left over is multiplied with whatever is packed there, for sums that nobody reads.
-        let groups = acts.as_chunks::<GROUP>().0.iter().zip(acc.as_chunks_mut::<GROUP>().0);
-        for (acts, acc) in groups.take(tokens.div_ceil(GROUP)) {
-            let [a, b, c, e] = acts;
-            let isums = products(payload, [&a.q, &b.q, &c.q, &e.q]);
-            for ((act, acc), isum) in acts.iter().zip(acc).zip(isums) {
-                *acc = add(*acc, isum, d, act.scale);
+        for (group, acts) in acts.as_chunks::<GROUP>().0.iter().enumerate().take(tokens.div_ceil(GROUP)) {
+            let isums = wide_products(&wide, acts);
+            for ((acc, isums), d) in acc.iter_mut().zip(isums).zip(d) {
+                let Some(acc) = acc.as_chunks_mut::<GROUP>().0.get_mut(group) else { return };
+                for ((acc, isum), act) in acc.iter_mut().zip(isums).zip(acts) {
+                    *acc = add(*acc, isum, d, act.scale);
+                }
             }
         }
     }
+}
+
+/// The rows' exact products of a block of each panel with each token's.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn wide_products<const P: usize>(w: &[[[__m256i; P]; 8]; 2], acts: &[Act<Wide>; GROUP]) -> [[__m256i; GROUP]; P] {
+    let mut sums = [[_mm256_setzero_si256(); GROUP]; P];
+    for (half, w) in w.iter().enumerate() {
+        for (step, w) in w.iter().enumerate() {
+            for (t, act) in acts.iter().enumerate() {
+                let [a, b] = act.q[half][step];
+                let q = _mm256_set1_epi32(i32::from(a as u16) | i32::from(b) << 16);
+                for (sums, w) in sums.iter_mut().zip(w) {
+                    sums[t] = _mm256_add_epi32(sums[t], _mm256_madd_epi16(*w, q));
+                }
+            }
+        }
+    }
+    sums
 }
 
 /// The products of a panel with one token.

@@ -11,7 +11,7 @@ use core::{arch::x86_64::*, ops::Range};
 
 use super::super::avx2::{
     lanes::{fetch, load_bytes, load_f16},
-    matmul::{AHEAD, Act, ActBlocks, Blocks, ROWS, SCALES_AHEAD, TOKENS, fits, tile},
+    matmul::{AHEAD, Act, ActBlocks, Ahead, Blocks, ROWS, SCALES_AHEAD, TOKENS, fits, tiles},
     put,
 };
 use crate::{BLOCK, Format, Input, Matrix, Store, Tile, acts::Acts};
@@ -47,12 +47,9 @@ fn product<const F: u8>(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out
     if tokens <= FEW {
         return few::<F>(w, panels, &x.acts, tokens, out, how);
     }
-    for first in (0..tokens).step_by(TOKENS) {
-        let range = first..tokens.min(first + TOKENS);
-        tile(w, panels.clone(), &x.acts, range, out, how, pack::<F>, |w, acts, tokens, acc| {
-            multiply::<F>(w, acts, tokens, acc);
-        });
-    }
+    tiles(w, panels, (&x.acts, tokens), out, how, pack::<F>, |w, acts, tokens, acc, ahead| {
+        multiply::<F>(w, acts, tokens, acc, ahead);
+    });
 }
 
 /// What a block's sum of activations contributes: the start of the integer accumulator, or, for a minimum to be multiplied
@@ -146,21 +143,25 @@ fn add<const F: u8, const T: usize>(
     }
 }
 
-/// Adds a stretch of a panel's blocks to the products with `tokens` tokens.
+/// Adds a stretch of each panel's blocks to its products with `tokens` tokens.
 #[target_feature(enable = "avx2,f16c,avxvnni")]
 fn multiply<const F: u8>(
-    w: Blocks<'_>,
+    w: &[Blocks<'_>],
     acts: &[[Act<[i8; BLOCK]>; TOKENS]],
     tokens: usize,
-    acc: &mut [__m256; TOKENS],
+    acc: &mut [[__m256; TOKENS]],
+    ahead: Ahead,
 ) {
-    for ((payload, d), acts) in blocks_of::<F>(w).zip(acts) {
-        let weights = unpack::<F>(payload);
-        let d = scales::<F>(d);
-        // What is left of the last group is multiplied too: its activations are zeros or an earlier tile's, its sums unused.
-        let groups = acts.as_chunks::<GROUP>().0.iter().zip(acc.as_chunks_mut::<GROUP>().0);
-        for (acts, acc) in groups.take(tokens.div_ceil(GROUP)) {
-            add::<F, GROUP>(acc, &weights, d, acts.each_ref().map(|act| (&act.q, act.scale, act.offset)));
+    for (w, acc) in w.iter().zip(acc) {
+        for ((payload, d), acts) in blocks_of::<F>(*w).zip(acts) {
+            ahead.fetch(payload);
+            let weights = unpack::<F>(payload);
+            let d = scales::<F>(d);
+            // What is left of the last group is multiplied too: its activations are zeros or an earlier tile's, its sums unused.
+            let groups = acts.as_chunks::<GROUP>().0.iter().zip(acc.as_chunks_mut::<GROUP>().0);
+            for (acts, acc) in groups.take(tokens.div_ceil(GROUP)) {
+                add::<F, GROUP>(acc, &weights, d, acts.each_ref().map(|act| (&act.q, act.scale, act.offset)));
+            }
         }
     }
 }
