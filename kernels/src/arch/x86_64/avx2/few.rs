@@ -17,7 +17,7 @@ use crate::{Format, Matrix, Store, Tile, acts::Acts};
 const GROUP: usize = 4;
 
 /// The most tokens that are few: with more, measured on one core, tiles are faster.
-pub(super) const FEW: usize = 16;
+pub(super) const FEW: usize = 10;
 
 /// See [`super::matmul::matmul`], which has compared the shapes.
 #[target_feature(enable = "avx2,f16c")]

@@ -3,7 +3,8 @@
 //!
 //! One token (decode) is a stream: panels in the order they lie in memory; a few are [`super::few`]'s. Many (prefill) are taken in tiles:
 //! a stretch of [`DEPTH`] blocks of [`TOKENS`] tokens is packed into a small array that stays in the first-level cache,
-//! and [`PANELS`] panels are multiplied with it, each block of weights unpacked once for all tokens.
+//! and [`PANELS`] panels are multiplied with it, [`PAIR`] at a time, each block of weights unpacked once for all tokens. Meanwhile
+//! the panels that come next are fetched.
 
 use core::{arch::x86_64::*, ops::Range};
 
@@ -21,6 +22,9 @@ pub(in super::super) const ROWS: usize = 8;
 pub(in super::super) const TOKENS: usize = 32;
 /// Panels that use a packed stretch of activations.
 const PANELS: usize = 8;
+/// Panels and tokens whose sums with each other are in registers together.
+const PAIR: usize = 2;
+pub(super) const GROUP: usize = 4;
 /// Blocks of a stretch.
 const DEPTH: usize = 8;
 
@@ -100,11 +104,9 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
             |q, scale, sum| matmul_q8::pack(q, scale, sum),
             |w, acts, tokens, acc, ahead| matmul_q8::tile(w, acts, tokens, acc, ahead),
         ),
-        Format::Q4 => {
-            tiles(w, panels, (&x.acts, tokens), out, how, matmul_q4::pack, |w, acts, tokens, acc, ahead| {
-                matmul_q4::tile::<false>(w, acts, tokens, acc, ahead)
-            })
-        }
+        Format::Q4 => tiles(w, panels, (&x.acts, tokens), out, how, matmul_q4::pack, |w, acts, tokens, acc, ahead| {
+            matmul_q4::tile::<false>(w, acts, tokens, acc, ahead)
+        }),
         _ => tiles(w, panels, (&x.acts, tokens), out, how, matmul_q4::pack_min, |w, acts, tokens, acc, ahead| {
             matmul_q4::tile::<true>(w, acts, tokens, acc, ahead)
         }),
@@ -164,6 +166,19 @@ impl Ahead {
             fetch::<_, 64>(line.as_ptr().wrapping_byte_add(self.bytes));
         }
     }
+}
+
+/// What is done with some panels: their blocks, and the sums that these are added to.
+type Panels<'s, 'w, const P: usize> = (&'s [Blocks<'w>; P], &'s mut [[__m256; TOKENS]; P]);
+
+/// Panels two by two, and one that is left over.
+#[inline]
+pub(super) fn pairs<'s, 'w>(
+    w: &'s [Blocks<'w>],
+    acc: &'s mut [[__m256; TOKENS]],
+) -> (impl Iterator<Item = Panels<'s, 'w, PAIR>>, Option<Panels<'s, 'w, 1>>) {
+    let ((pairs, one), (accs, acc)) = (w.as_chunks(), acc.as_chunks_mut());
+    (pairs.iter().zip(accs), one.first_chunk().zip(acc.first_chunk_mut()))
 }
 
 /// Many tokens, at most [`TOKENS`] at a time: `multiply` adds a stretch of some panels' blocks to the sums of each panel, with

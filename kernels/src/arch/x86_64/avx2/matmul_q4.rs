@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 
 use super::{
     lanes::{fetch, load_bytes, load_f16},
-    matmul::{AHEAD, Act, ActBlocks, Ahead, Blocks, SCALES_AHEAD, TOKENS},
+    matmul::{AHEAD, Act, ActBlocks, Ahead, Blocks, GROUP, SCALES_AHEAD, TOKENS, pairs},
 };
 use crate::BLOCK;
 
@@ -80,10 +80,6 @@ fn fetch_scales<const MIN: bool>(scales: &[[u16; 8]], at: usize) {
     fetch::<_, 64>(scales.as_ptr().wrapping_add(at).wrapping_byte_add(SCALES_AHEAD));
 }
 
-/// Tokens, and panels, whose sums with each other are in registers together.
-const GROUP: usize = 4;
-const PAIR: usize = 2;
-
 /// Adds a stretch of each panel's blocks to its products with `tokens` tokens.
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn tile<const MIN: bool>(
@@ -93,12 +89,12 @@ pub(super) fn tile<const MIN: bool>(
     acc: &mut [[__m256; TOKENS]],
     ahead: Ahead,
 ) {
-    let ((pairs, one), (accs, acc)) = (w.as_chunks::<PAIR>(), acc.as_chunks_mut::<PAIR>());
-    for (w, acc) in pairs.iter().zip(accs) {
-        some::<MIN, PAIR>(w, acts, tokens, acc, ahead);
+    let (pairs, one) = pairs(w, acc);
+    for (w, acc) in pairs {
+        some::<MIN, _>(w, acts, tokens, acc, ahead);
     }
-    if let (Some(w), Some(acc)) = (one.first_chunk::<1>(), acc.first_chunk_mut::<1>()) {
-        some::<MIN, 1>(w, acts, tokens, acc, ahead);
+    if let Some((w, acc)) = one {
+        some::<MIN, _>(w, acts, tokens, acc, ahead);
     }
 }
 
@@ -115,13 +111,17 @@ fn some<const MIN: bool, const P: usize>(
     for (at, acts) in acts.iter().enumerate() {
         let mut d = [(_mm256_setzero_ps(), _mm256_setzero_ps()); P];
         for (p, (w, d)) in w.iter().zip(&mut d).enumerate() {
-            let (Some(payload), Some(scales)) = (w.payload.as_chunks::<4>().0.get(at), scales::<MIN>(w.scales, at)) else { return };
+            let (Some(payload), Some(scales)) = (w.payload.as_chunks::<4>().0.get(at), scales::<MIN>(w.scales, at))
+            else {
+                return;
+            };
             ahead.fetch(payload);
             *d = scales;
             for (nibbles, from) in nibbles.iter_mut().zip(unpack(payload)) {
                 nibbles[p] = from;
             }
         }
+        // What is left over is multiplied with whatever is packed there, for sums that nobody reads.
         for (group, acts) in acts.as_chunks::<GROUP>().0.iter().enumerate().take(tokens.div_ceil(GROUP)) {
             let isums = pair_products(&nibbles, acts);
             for ((acc, isums), (d, m)) in acc.iter_mut().zip(isums).zip(d) {

@@ -2,14 +2,14 @@
 //!
 //! `vpmaddubsw` wants one unsigned operand: |w|, with its sign moved to the activation. A 16-bit lane gets at most
 //! `2 * 128 * 127 = 32512`, so -128 is a legal weight, but two k-steps may overflow and each is widened by itself. That is
-//! three multiplier operations a k-step. Widening weights and activations to 16 bits for `vpmaddwd` needs two and twice the
-//! loads, and measured no faster with many tokens.
+//! three multiplier operations a k-step. Widening weights and activations to 16 bits for `vpmaddwd` needs two, and twice the
+//! loads: [`tile`] does, where a vector of weights serves four tokens and an activation two panels.
 
 use core::arch::x86_64::*;
 
 use super::{
     lanes::{fetch, load_bytes, load_f16},
-    matmul::{AHEAD, Act, ActBlocks, Ahead, Blocks, SCALES_AHEAD, TOKENS},
+    matmul::{AHEAD, Act, ActBlocks, Ahead, Blocks, GROUP, SCALES_AHEAD, TOKENS, pairs},
 };
 use crate::BLOCK;
 
@@ -65,10 +65,6 @@ fn widen(bytes: __m256i) -> [__m256i; 2] {
     [_mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(bytes)), _mm256_srai_epi16::<8>(bytes)]
 }
 
-/// Tokens, and panels, whose sums with each other are in registers together.
-const GROUP: usize = 4;
-const PAIR: usize = 2;
-
 /// Adds a stretch of each panel's blocks to its products with `tokens` tokens.
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn tile(
@@ -78,11 +74,11 @@ pub(super) fn tile(
     acc: &mut [[__m256; TOKENS]],
     ahead: Ahead,
 ) {
-    let ((pairs, one), (accs, acc)) = (w.as_chunks::<PAIR>(), acc.as_chunks_mut::<PAIR>());
-    for (w, acc) in pairs.iter().zip(accs) {
+    let (pairs, one) = pairs(w, acc);
+    for (w, acc) in pairs {
         some(w, acts, tokens, acc, ahead);
     }
-    if let (Some(w), Some(acc)) = (one.first_chunk::<1>(), acc.first_chunk_mut::<1>()) {
+    if let Some((w, acc)) = one {
         some(w, acts, tokens, acc, ahead);
     }
 }
@@ -100,7 +96,9 @@ fn some<const P: usize>(
     for (at, acts) in acts.iter().enumerate() {
         let mut d = [_mm256_setzero_ps(); P];
         for (p, (w, d)) in w.iter().zip(&mut d).enumerate() {
-            let (Some(payload), Some(scales)) = (w.payload.as_chunks::<8>().0.get(at), w.scales.get(at)) else { return };
+            let (Some(payload), Some(scales)) = (w.payload.as_chunks::<8>().0.get(at), w.scales.get(at)) else {
+                return;
+            };
             ahead.fetch(payload);
             *d = load_f16(scales);
             let [even, odd] = &mut wide;
@@ -165,9 +163,13 @@ pub(super) fn few<const T: usize>(w: Blocks<'_>, acts: [ActBlocks<'_>; T], ahead
             fetch::<_, 64>(d.as_ptr().wrapping_byte_add(SCALES_AHEAD));
         }
         let d = load_f16(d);
-        for (act, acc) in acts.iter().zip(&mut acc) {
-            let (Some(q), Some(scale)) = (act.q.get(at), act.scale.get(at)) else { continue };
-            let [isum] = products(payload, [q]);
+        let mut q = [&[0; BLOCK]; T];
+        for (q, act) in q.iter_mut().zip(&acts) {
+            let Some(block) = act.q.get(at) else { return acc };
+            *q = block;
+        }
+        for ((act, acc), isum) in acts.iter().zip(&mut acc).zip(products(payload, q)) {
+            let Some(scale) = act.scale.get(at) else { continue };
             *acc = add(*acc, isum, d, *scale);
         }
     }

@@ -21,10 +21,10 @@ use core::ops::Range;
 
 pub(super) use float::put;
 
-use super::detect;
+use super::{detect, together};
 use crate::{
-    CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Pairs, Panel, Query, Store, Tile, acts::ActRowMut,
-    arena::Line, scalar,
+    CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Pairs, Panel, Queries, Query, Store, Tile,
+    acts::ActRowMut, arena::Line, scalar,
 };
 
 /// Proof that AVX2 and F16C may be executed.
@@ -117,7 +117,7 @@ impl Kernels for Avx2 {
 
     fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
         // SAFETY: as above.
-        match unsafe { attention::scores(query, keys, scale, out) } {
+        match unsafe { attention::chunk::scores(query, keys, scale, out) } {
             Some(max) => max,
             None => scalar::att_scores(query, keys, scale, out),
         }
@@ -125,9 +125,26 @@ impl Kernels for Avx2 {
 
     fn att_values(&self, scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
         // SAFETY: as above.
-        match unsafe { attention::values(scores, max, values, acc) } {
+        match unsafe { attention::chunk::values(scores, max, values, acc) } {
             Some(sum) => sum,
             None => scalar::att_values(scores, max, values, acc),
+        }
+    }
+    fn att_lanes(&self, head_dim: usize) -> usize {
+        together::lanes(head_dim)
+    }
+
+    fn attend(
+        &self,
+        queries: &Queries<'_>,
+        keys: &CacheRows<'_>,
+        values: &CacheRows<'_>,
+        scores: &mut [f32],
+        out: &mut Tile<'_>,
+    ) {
+        // SAFETY: as above.
+        if !unsafe { attention::attend(queries, keys, values, scores, out) } {
+            scalar::attend(self, queries, keys, values, scores, out);
         }
     }
 }

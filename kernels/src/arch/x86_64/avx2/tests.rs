@@ -39,7 +39,7 @@ fn tiles_and_what_is_left_over() {
                 }
             }
             let w = Matrix::new(format, panel, rows, cols, &bytes_of(&lines)[..bytes]).unwrap();
-            for tokens in [1, 2, 16, 17, 33] {
+            for tokens in [1, 2, 10, 11, 17, 33] {
                 let q: Vec<i8> = (0..tokens * blocks * BLOCK).map(|_| (rng.below(255) as i32 - 127) as i8).collect();
                 let scale: Vec<f32> = (0..tokens * blocks).map(|_| rng.below(1000) as f32 * 1e-4).collect();
                 let sum: Vec<i32> = q.chunks(BLOCK).map(|q| q.iter().map(|q| *q as i32).sum()).collect();

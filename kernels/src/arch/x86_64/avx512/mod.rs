@@ -14,7 +14,7 @@ mod tests;
 
 use core::ops::Range;
 
-use super::{Avx2, detect};
+use super::{Avx2, detect, together};
 use crate::{CacheRows, Format, Input, Kernels, Matrix, Panel, Queries, Store, Tile, arena::Line, scalar};
 
 /// Proof that AVX-512 F, BW, VL and VNNI may be executed, and all of [`Avx2`].
@@ -66,7 +66,7 @@ impl Kernels for Avx512Vnni {
     inherited_attention!();
 
     fn att_lanes(&self, head_dim: usize) -> usize {
-        attention::lanes(head_dim)
+        together::lanes(head_dim)
     }
 
     fn att_few(&self, head_dim: usize) -> usize {

@@ -12,53 +12,15 @@ mod values;
 use core::{arch::x86_64::*, num::NonZeroUsize};
 
 use super::{
+    super::together::{LANES, Lanes, MAX_DIM, holds},
     lanes::{load_f16_part, load_part, store, store_part},
     math::{exp_cut, tree},
 };
 use crate::{BLOCK, CacheRows, Queries, Tile, scalar::CHUNK};
 
-/// Queries at once.
-const LANES: usize = 16;
-/// The widest head.
-const MAX_DIM: usize = 256;
-
 /// Queries of one token, of heads of this width, that are taken together where they are too few for all lanes.
 pub(super) fn few(head_dim: usize) -> usize {
     if few::is_made_for(head_dim) { few::MOST } else { 1 }
-}
-
-/// Queries of heads of this width at once.
-pub(super) fn lanes(head_dim: usize) -> usize {
-    if head_dim.is_multiple_of(LANES) && (LANES..=MAX_DIM).contains(&head_dim) { LANES } else { 1 }
-}
-
-/// The lanes in use, and what each looks at.
-struct Lanes {
-    count: usize,
-    /// Each lane's query in `[tokens][stride]`; unused lanes repeat the first.
-    unit: [i32; LANES],
-    /// The first position a lane looks at.
-    start: [i32; LANES],
-    /// The first one after those; unused lanes look at none.
-    end: [i32; LANES],
-}
-
-impl Lanes {
-    /// `None` when the queries are too many, or their shape is not one for these kernels.
-    fn of(queries: &Queries<'_>) -> Option<Self> {
-        let count = queries.tokens.checked_mul(queries.heads)?;
-        if lanes(queries.head_dim) == 1 || count == 0 || count > LANES {
-            return None;
-        }
-        let (mut unit, mut start, mut end) = ([0; LANES], [0; LANES], [0; LANES]);
-        let all = (0..queries.tokens).flat_map(|t| (0..queries.heads).map(move |h| (t, h)));
-        for ((t, h), ((unit, start), end)) in all.zip(unit.iter_mut().zip(&mut start).zip(&mut end)) {
-            *unit = i32::try_from(t * queries.stride + h).ok()?;
-            *start = i32::try_from(queries.start(t)).ok()?;
-            *end = i32::try_from(queries.first_len + t).ok()?;
-        }
-        Some(Self { count, unit, start, end })
-    }
 }
 
 /// What each lane looks at.
@@ -132,16 +94,6 @@ pub(super) fn attend(
         }
     }
     true
-}
-
-fn holds(rows: &CacheRows<'_>, dim: usize, positions: usize) -> bool {
-    let len = match *rows {
-        CacheRows::F32(rows) => rows.len(),
-        CacheRows::F16(rows) => rows.len(),
-        CacheRows::I8 { q, scale } if scale.len() >= positions => q.len(),
-        CacheRows::I8 { .. } => return false,
-    };
-    positions.checked_mul(dim).is_some_and(|need| need <= len)
 }
 
 /// Scores of a chunk that begins at position `from` become weights; returns their sums. With an int8 cache each value's scale

@@ -1,8 +1,8 @@
-//! The two passes of attention: scores of eight positions at a time, values of up to 64 elements in registers.
+//! The two passes of one query over a chunk: scores of eight positions at a time, values of up to 64 elements in registers.
 
 use core::arch::x86_64::*;
 
-use super::{
+use super::super::{
     float::{dots, put},
     lanes::{load, load_f16, load_i8, padded, store, sums, widen},
     vector::{exp_and_sum, max_of},
@@ -11,7 +11,7 @@ use crate::{BLOCK, CacheRows, Query, Store};
 
 /// See [`crate::scalar::att_scores`]; `None`, with nothing done that matters, when the lengths do not fit each other.
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> Option<f32> {
+pub(in super::super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> Option<f32> {
     if query.x.is_empty() {
         return None;
     }
@@ -107,7 +107,7 @@ fn halves(x: &[i8; BLOCK]) -> [__m256i; 2] {
 
 /// See [`crate::scalar::att_values`]; `None`, with nothing done, when the lengths do not fit each other.
 #[target_feature(enable = "avx2,f16c")]
-pub(super) fn values(scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> Option<f32> {
+pub(in super::super) fn values(scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> Option<f32> {
     let have = match *values {
         CacheRows::F32(values) => values.len(),
         CacheRows::F16(values) => values.len(),
