@@ -62,3 +62,28 @@ macro_rules! inherited_attention {
         }
     };
 }
+
+/// Attention of several queries together.
+#[cfg(target_arch = "x86_64")]
+macro_rules! inherited_attend {
+    () => {
+        fn att_lanes(&self, head_dim: usize) -> usize {
+            self.0.att_lanes(head_dim)
+        }
+
+        fn att_few(&self, head_dim: usize) -> usize {
+            self.0.att_few(head_dim)
+        }
+
+        fn attend(
+            &self,
+            queries: &$crate::Queries<'_>,
+            keys: &$crate::CacheRows<'_>,
+            values: &$crate::CacheRows<'_>,
+            scores: &mut [f32],
+            out: &mut $crate::Tile<'_>,
+        ) {
+            self.0.attend(queries, keys, values, scores, out);
+        }
+    };
+}

@@ -14,7 +14,7 @@ use core::ops::Range;
 pub use permission::Availability;
 
 use super::Avx512Vnni;
-use crate::{CacheRows, Format, Input, Kernels, Matrix, Panel, Queries, Store, Tile, arena::Line};
+use crate::{Format, Input, Kernels, Matrix, Panel, Store, Tile, arena::Line};
 
 /// Proof that AMX may be used, and all of [`Avx512Vnni`].
 #[derive(Clone, Copy, Debug)]
@@ -64,23 +64,5 @@ impl Kernels for Amx {
     }
 
     inherited_attention!();
-
-    fn att_lanes(&self, head_dim: usize) -> usize {
-        self.0.att_lanes(head_dim)
-    }
-
-    fn att_few(&self, head_dim: usize) -> usize {
-        self.0.att_few(head_dim)
-    }
-
-    fn attend(
-        &self,
-        queries: &Queries<'_>,
-        keys: &CacheRows<'_>,
-        values: &CacheRows<'_>,
-        scores: &mut [f32],
-        out: &mut Tile<'_>,
-    ) {
-        self.0.attend(queries, keys, values, scores, out);
-    }
+    inherited_attend!();
 }

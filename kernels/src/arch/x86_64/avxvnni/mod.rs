@@ -59,4 +59,5 @@ impl Kernels for AvxVnni {
     }
 
     inherited_attention!();
+    inherited_attend!();
 }
