@@ -134,6 +134,10 @@ impl Kernels for Avx2 {
         together::lanes(head_dim)
     }
 
+    fn att_few(&self, head_dim: usize) -> usize {
+        attention::few(head_dim)
+    }
+
     fn attend(
         &self,
         queries: &Queries<'_>,

@@ -1,21 +1,28 @@
-//! Attention: [`chunk`] of one query, the rest of up to sixteen queries at once, which share one head of the cache.
+//! Attention: [`chunk`] of one query, [`few`] of one token's queries, the rest of up to sixteen queries at once, which share one
+//! head of the cache.
 //!
 //! A query is in each lane of two registers, a [`Pair`]. A key's element is read once for all queries, broadcast to all lanes;
 //! a query's eight partial sums are made one after the other, for some keys at once. Scores and weights lie
 //! `[position][lane]`. A value is read once for four queries.
 
 pub(super) mod chunk;
+mod few;
 mod scores;
 mod values;
 
 use core::{arch::x86_64::*, num::NonZeroUsize};
 
 use super::{
-    super::together::{LANES, Lanes, MAX_DIM, holds},
+    super::together::{LANES, Lanes, MAX_DIM, holds, lanes},
     lanes::{load, load_f16, padded, store},
     math::exp_cut,
 };
 use crate::{CacheRows, Queries, Tile, scalar::CHUNK};
+
+/// Queries of one token, of heads of this width, that are taken together where they are too few for all lanes.
+pub(super) fn few(head_dim: usize) -> usize {
+    if lanes(head_dim) > 1 { few::MOST } else { 1 }
+}
 
 /// One number of each lane.
 type Pair = [__m256; 2];
@@ -64,6 +71,12 @@ pub(super) fn attend(
         return false;
     }
     let Some(lanes) = Lanes::of(queries) else { return false };
+    if few::takes(queries) {
+        let len = positions - first;
+        let (keys, values) = (keys.part(dim, first, len), values.part(dim, first, len));
+        let on = few::Stretch { keys, values, len, skipped: queries.start(0) - first };
+        return few::attend(queries, on, scores, out);
+    }
     let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(first..positions) else { return false };
     let seen = Seen::of(&lanes);
     let keys = keys.part(dim, first, scores.len());
