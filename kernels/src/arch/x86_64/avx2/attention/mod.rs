@@ -11,11 +11,14 @@ mod values;
 use core::{arch::x86_64::*, num::NonZeroUsize};
 
 use super::{
-    super::together::{LANES, Lanes, MAX_DIM, holds},
     lanes::{load, load_f16, padded, store},
     math::exp_cut,
 };
-use crate::{CacheRows, Queries, Tile, scalar::CHUNK};
+use crate::{
+    CacheRows, Queries, Tile,
+    arch::together::{LANES, Lanes, MAX_DIM, holds},
+    scalar::CHUNK,
+};
 
 /// One number of each lane.
 type Pair = [__m256; 2];
