@@ -85,12 +85,12 @@ impl Kernels for Neon {
 
     fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
         // SAFETY: as for `matmul`.
-        unsafe { attention::scores(query, keys, scale, out) }
+        unsafe { attention::chunk::scores(query, keys, scale, out) }
     }
 
     fn att_values(&self, scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
         // SAFETY: as for `matmul`.
-        unsafe { attention::values(scores, max, values, acc) }
+        unsafe { attention::chunk::values(scores, max, values, acc) }
     }
 }
 

@@ -1,0 +1,3 @@
+//! Attention: [`chunk`] of one query.
+
+pub(super) mod chunk;
