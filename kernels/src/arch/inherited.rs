@@ -64,7 +64,6 @@ macro_rules! inherited_attention {
 }
 
 /// Attention of several queries together.
-#[cfg(target_arch = "x86_64")]
 macro_rules! inherited_attend {
     () => {
         fn att_lanes(&self, head_dim: usize) -> usize {

@@ -8,6 +8,8 @@ mod inherited;
 pub mod aarch64;
 #[cfg(all(target_arch = "arm", any(feature = "dsp", feature = "helium")))]
 pub mod cortex_m;
+#[cfg(any(target_arch = "aarch64", target_arch = "x86_64"))]
+mod together;
 #[cfg(target_arch = "wasm32")]
 pub mod wasm32;
 #[cfg(target_arch = "x86_64")]

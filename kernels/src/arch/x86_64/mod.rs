@@ -5,7 +5,6 @@ mod avx2;
 mod avx512;
 mod avxvnni;
 pub mod detect;
-mod together;
 
 pub use amx::{Amx, Availability};
 pub use avx2::Avx2;

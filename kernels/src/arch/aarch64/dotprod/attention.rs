@@ -1,10 +1,13 @@
-//! Scores over an int8 cache: four keys at a time.
+//! Scores over an int8 cache: four keys at a time, with one query or with sixteen.
 
 use core::arch::aarch64::*;
 
 use super::{
-    super::neon::{store, widen_halves},
-    sdot,
+    super::neon::{
+        attention::{Blocks, Codes, Dots, KEYS, codes_of, load_codes},
+        store, widen_halves,
+    },
+    sdot, sdot_lane,
 };
 use crate::{BLOCK, Query, float16::f16_to_f32};
 
@@ -63,4 +66,39 @@ fn int_dot([k_low, k_high]: [int8x16_t; 2], [q_low, q_high]: [int8x16_t; 2]) -> 
 fn load(x: &[i8; BLOCK]) -> [int8x16_t; 2] {
     // SAFETY: the reference is 32 readable bytes; `ld1` asks for no alignment.
     unsafe { [vld1q_s8(x.as_ptr()), vld1q_s8(x.as_ptr().add(16))] }
+}
+
+/// Four codes of four queries with a key's four, in one instruction.
+pub(super) struct Sdot;
+
+impl Blocks for Sdot {
+    #[target_feature(enable = "neon,dotprod")]
+    unsafe fn dots(q: &Codes, keys: [&[i8]; KEYS]) -> Dots {
+        let mut sums = [[vdupq_n_s32(0); 4]; KEYS];
+        for (half, [q0, q1, q2, q3]) in q.as_chunks::<4>().0.iter().enumerate() {
+            // Past the end of a head, queries are 0.
+            let mut codes = [vdupq_n_s8(0); KEYS];
+            for (codes, key) in codes.iter_mut().zip(keys) {
+                if let Some(key) = key.as_chunks().0.get(half) {
+                    *codes = load_codes(key);
+                }
+            }
+            four::<0>(&mut sums, codes_of(q0), &codes);
+            four::<1>(&mut sums, codes_of(q1), &codes);
+            four::<2>(&mut sums, codes_of(q2), &codes);
+            four::<3>(&mut sums, codes_of(q3), &codes);
+        }
+        sums
+    }
+}
+
+/// Adds the products of four codes of each lane with the keys' in lane `LANE`.
+#[inline]
+#[target_feature(enable = "neon,dotprod")]
+fn four<const LANE: u8>(sums: &mut Dots, q: [int8x16_t; 4], keys: &[int8x16_t; KEYS]) {
+    for (sums, key) in sums.iter_mut().zip(keys) {
+        for (sum, q) in sums.iter_mut().zip(q) {
+            *sum = sdot_lane::<LANE>(*sum, q, *key);
+        }
+    }
 }

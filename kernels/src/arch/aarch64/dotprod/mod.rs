@@ -15,7 +15,7 @@ use core::{
 };
 
 use super::{Neon, detect};
-use crate::{CacheRows, Format, Input, Kernels, Matrix, Panel, Query, Store, Tile};
+use crate::{CacheRows, Format, Input, Kernels, Matrix, Panel, Queries, Query, Store, Tile, scalar};
 
 /// Proof that the dot-product instructions may be executed.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +67,24 @@ impl Kernels for Dotprod {
 
     fn att_values(&self, scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
         self.0.att_values(scores, max, values, acc)
+    }
+
+    fn att_lanes(&self, head_dim: usize) -> usize {
+        self.0.att_lanes(head_dim)
+    }
+
+    fn attend(
+        &self,
+        queries: &Queries<'_>,
+        keys: &CacheRows<'_>,
+        values: &CacheRows<'_>,
+        scores: &mut [f32],
+        out: &mut Tile<'_>,
+    ) {
+        // SAFETY: `self` exists, so this CPU has the instructions.
+        if !unsafe { super::neon::attention::attend::<attention::Sdot>(queries, keys, values, scores, out) } {
+            scalar::attend(self, queries, keys, values, scores, out);
+        }
     }
 }
 

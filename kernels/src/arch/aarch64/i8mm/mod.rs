@@ -56,6 +56,7 @@ impl Kernels for I8mm {
     }
 
     inherited_attention!();
+    inherited_attend!();
 }
 
 /// Adds to lane `2 i + j` the product of row `i` of `a` and row `j` of `b`, each of eight: `vmmlaq_s32`, which is not stable

@@ -3,7 +3,7 @@
 //! Compiled only for targets that have NEON throughout, so that the kernel set needs no detection. The functions carry
 //! `#[target_feature]` all the same: it makes the intrinsics safe to call.
 
-mod attention;
+pub(super) mod attention;
 mod cache;
 mod float;
 mod matmul;
@@ -16,8 +16,8 @@ use core::{
 };
 
 use crate::{
-    CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Pairs, Panel, Query, Store, Tile, acts::ActRowMut,
-    math::tree,
+    CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Pairs, Panel, Queries, Query, Store, Tile,
+    acts::ActRowMut, arch::together, math::tree, scalar,
 };
 
 /// Base NEON, which AArch64 always has.
@@ -85,12 +85,30 @@ impl Kernels for Neon {
 
     fn att_scores(&self, query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
         // SAFETY: as for `matmul`.
-        unsafe { attention::scores(query, keys, scale, out) }
+        unsafe { attention::chunk::scores(query, keys, scale, out) }
     }
 
     fn att_values(&self, scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
         // SAFETY: as for `matmul`.
-        unsafe { attention::values(scores, max, values, acc) }
+        unsafe { attention::chunk::values(scores, max, values, acc) }
+    }
+
+    fn att_lanes(&self, head_dim: usize) -> usize {
+        together::lanes(head_dim)
+    }
+
+    fn attend(
+        &self,
+        queries: &Queries<'_>,
+        keys: &CacheRows<'_>,
+        values: &CacheRows<'_>,
+        scores: &mut [f32],
+        out: &mut Tile<'_>,
+    ) {
+        // SAFETY: as for `matmul`.
+        if !unsafe { attention::attend::<attention::Widening>(queries, keys, values, scores, out) } {
+            scalar::attend(self, queries, keys, values, scores, out);
+        }
     }
 }
 

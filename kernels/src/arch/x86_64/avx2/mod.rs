@@ -21,10 +21,10 @@ use core::ops::Range;
 
 pub(super) use float::put;
 
-use super::{detect, together};
+use super::detect;
 use crate::{
     CacheRows, Format, Gate, Input, Kernels, Matrix, NotFinite, Pairs, Panel, Queries, Query, Store, Tile,
-    acts::ActRowMut, arena::Line, scalar,
+    acts::ActRowMut, arch::together, arena::Line, scalar,
 };
 
 /// Proof that AVX2 and F16C may be executed.

@@ -14,8 +14,10 @@ mod tests;
 
 use core::ops::Range;
 
-use super::{Avx2, detect, together};
-use crate::{CacheRows, Format, Input, Kernels, Matrix, Panel, Queries, Store, Tile, arena::Line, scalar};
+use super::{Avx2, detect};
+use crate::{
+    CacheRows, Format, Input, Kernels, Matrix, Panel, Queries, Store, Tile, arch::together, arena::Line, scalar,
+};
 
 /// Proof that AVX-512 F, BW, VL and VNNI may be executed, and all of [`Avx2`].
 #[derive(Clone, Copy, Debug)]

@@ -13,11 +13,14 @@ mod values;
 use core::{arch::x86_64::*, num::NonZeroUsize};
 
 use super::{
-    super::together::{LANES, Lanes, MAX_DIM, holds, lanes},
     lanes::{load, load_f16, padded, store},
     math::exp_cut,
 };
-use crate::{CacheRows, Queries, Tile, scalar::CHUNK};
+use crate::{
+    CacheRows, Queries, Tile,
+    arch::together::{LANES, Lanes, MAX_DIM, holds, lanes},
+    scalar::CHUNK,
+};
 
 /// Queries of one token, of heads of this width, that are taken together where they are too few for all lanes.
 pub(super) fn few(head_dim: usize) -> usize {

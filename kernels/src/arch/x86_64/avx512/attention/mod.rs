@@ -12,11 +12,14 @@ mod values;
 use core::{arch::x86_64::*, num::NonZeroUsize};
 
 use super::{
-    super::together::{LANES, Lanes, MAX_DIM, holds},
     lanes::{load_f16_part, load_part, store, store_part},
     math::{exp_cut, tree},
 };
-use crate::{BLOCK, CacheRows, Queries, Tile, scalar::CHUNK};
+use crate::{
+    BLOCK, CacheRows, Queries, Tile,
+    arch::together::{LANES, Lanes, MAX_DIM, holds},
+    scalar::CHUNK,
+};
 
 /// Queries of one token, of heads of this width, that are taken together where they are too few for all lanes.
 pub(super) fn few(head_dim: usize) -> usize {

@@ -2,16 +2,16 @@
 
 use core::arch::aarch64::*;
 
-use super::{
+use super::super::{
     Partial, exp_cut_sum,
     float::{Element, F16, F32, dots},
     load, store, widen_halves,
 };
-use crate::{BLOCK, CacheRows, Query, float16::f16_to_f32};
+use crate::{BLOCK, CacheRows, Query, float16::f16_to_f32, scalar::CHUNK};
 
 /// See [`crate::scalar::att_scores`].
 #[target_feature(enable = "neon")]
-pub(super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
+pub(in super::super) fn scores(query: &Query<'_>, keys: &CacheRows<'_>, scale: f32, out: &mut [f32]) -> f32 {
     match *keys {
         CacheRows::F32(keys) => float_scores::<F32>(query.x, keys, scale, out),
         CacheRows::F16(keys) => float_scores::<F16>(query.x, keys, scale, out),
@@ -87,7 +87,7 @@ fn load_i8(x: &[i8; 8]) -> int8x8_t {
 
 /// See [`crate::scalar::att_values`].
 #[target_feature(enable = "neon")]
-pub(super) fn values(scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
+pub(in super::super) fn values(scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: &mut [f32]) -> f32 {
     let sum = exp_cut_sum(scores, max);
     match *values {
         CacheRows::F32(values) => weigh::<F32>(scores, values, acc),
@@ -108,9 +108,6 @@ pub(super) fn values(scores: &mut [f32], max: f32, values: &CacheRows<'_>, acc: 
     sum
 }
 
-/// Positions of a chunk.
-const CHUNK: usize = 64;
-
 #[inline]
 #[target_feature(enable = "neon")]
 fn multiply_halves(out: &mut [f32], x: &[f32], halves: &[u16]) {
@@ -127,7 +124,7 @@ fn multiply_halves(out: &mut [f32], x: &[f32], halves: &[u16]) {
 }
 
 /// A code of an int8 cache.
-struct I8;
+pub(super) struct I8;
 
 impl Element for I8 {
     type Stored = i8;
