@@ -6,7 +6,7 @@
 //! and [`PANELS`] panels are multiplied with it, [`PAIR`] at a time, each block of weights unpacked once for all tokens. Meanwhile
 //! the panels that come next are fetched.
 
-use core::{arch::x86_64::*, ops::Range};
+use core::{arch::x86_64::*, num::NonZeroUsize, ops::Range};
 
 use super::{
     few::{self, FEW},
@@ -154,7 +154,7 @@ pub(in super::super) struct Ahead {
     /// From a panel to the one to be fetched.
     bytes: usize,
     strip: usize,
-    strips: usize,
+    strips: NonZeroUsize,
 }
 
 impl Ahead {
@@ -162,7 +162,7 @@ impl Ahead {
     #[inline]
     #[target_feature(enable = "avx2,f16c")]
     pub(in super::super) fn fetch(self, payload: &[[u8; 32]]) {
-        for line in payload.as_chunks::<2>().0.iter().skip(self.strip).step_by(self.strips.max(1)) {
+        for line in payload.as_chunks::<2>().0.iter().skip(self.strip).step_by(self.strips.get()) {
             fetch::<_, 64>(line.as_ptr().wrapping_byte_add(self.bytes));
         }
     }
@@ -197,12 +197,13 @@ pub(in super::super) fn tiles<Q: Copy>(
     let blocks = w.blocks();
     let zero = pack(&[0; BLOCK], 0.0, 0);
     let mut packed = [[zero; TOKENS]; DEPTH];
+    let strips = NonZeroUsize::new(tokens.div_ceil(TOKENS)).unwrap_or(NonZeroUsize::MIN);
     let bytes = PANELS * blocks * w.format().block_payload() * ROWS;
     for first_panel in panels.clone().step_by(PANELS) {
         let count = (panels.end - first_panel).min(PANELS);
         for (strip, first) in (0..tokens).step_by(TOKENS).enumerate() {
             let lanes = (tokens - first).min(TOKENS);
-            let ahead = Ahead { bytes, strip, strips: tokens.div_ceil(TOKENS) };
+            let ahead = Ahead { bytes, strip, strips };
             let mut accs = [[_mm256_setzero_ps(); TOKENS]; PANELS];
             for start in (0..blocks).step_by(DEPTH) {
                 let depth = (blocks - start).min(DEPTH);

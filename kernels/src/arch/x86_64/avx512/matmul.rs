@@ -10,7 +10,7 @@
 //! memory to all lanes as part of the multiplication; meanwhile the panels that come next are fetched.
 //! The 512-bit units bound this: eight multiplications a block and, on the same two ports (Zen 4), two products with scales.
 
-use core::{arch::x86_64::*, ops::Range};
+use core::{arch::x86_64::*, num::NonZeroUsize, ops::Range};
 
 use super::{
     super::detect,
@@ -224,11 +224,14 @@ pub(in super::super) fn tiles<const F: u8>(
     let panels_at_once = (PANEL_BYTES / bytes.max(1)).clamp(1, PANELS);
     let mut packed = [Packed::ZERO; DEPTH];
     let whole = tokens.end - tokens.len() % TOKENS;
-    for first_panel in panels.clone().step_by(panels_at_once) {
-        let chunk = first_panel..(first_panel + panels_at_once).min(panels.end);
+    let strips = NonZeroUsize::new(tokens.len() / TOKENS).unwrap_or(NonZeroUsize::MIN);
+    let mut next = start;
+    while next < panels.end {
+        let chunk = next..(next + panels_at_once).min(panels.end);
+        next = chunk.end;
         for (strip, first) in (tokens.start..whole).step_by(TOKENS).enumerate() {
             let mut accs = [[_mm512_setzero_ps(); TOKENS]; PANELS];
-            let ahead = Ahead { bytes: panels_at_once * bytes, strip, strips: tokens.len() / TOKENS };
+            let ahead = Ahead { bytes: panels_at_once * bytes, strip, strips };
             for at in (0..blocks).step_by(DEPTH) {
                 let depth = (blocks - at).min(DEPTH);
                 pack::<F>(acts, blocks, at, first, &mut packed);
@@ -256,7 +259,7 @@ struct Ahead {
     /// From a panel to the one to be fetched.
     bytes: usize,
     strip: usize,
-    strips: usize,
+    strips: NonZeroUsize,
 }
 
 /// Adds some of a panel's blocks to the products with a tile's tokens.
@@ -266,7 +269,7 @@ fn multiply<const F: u8>(w: Blocks<'_>, acts: &[Packed], mut acc: [__m512; TOKEN
     let flip = _mm512_set1_epi8(-128);
     let mask = _mm512_set1_epi8(0x0f);
     for ((payload, d), acts) in w.each::<F>().zip(acts) {
-        for line in payload.iter().skip(ahead.strip).step_by(ahead.strips.max(1)) {
+        for line in payload.iter().skip(ahead.strip).step_by(ahead.strips.get()) {
             fetch(line.as_ptr().wrapping_byte_add(ahead.bytes));
         }
         let mut isum = [_mm512_setzero_si512(); TOKENS];

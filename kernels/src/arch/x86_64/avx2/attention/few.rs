@@ -248,9 +248,9 @@ fn products<const R: usize, const N: usize>(keys: [&[i8]; R], block: usize, q: [
         // A head's last block may be half of one.
         for (half, key) in key.as_chunks::<16>().0.iter().take(2).enumerate() {
             let key = widen(key);
-            for (n, q) in q.iter().enumerate() {
-                let Some(q) = q.as_chunks::<16>().0.get(half) else { continue };
-                out[n * R + r] = _mm256_add_epi32(out[n * R + r], _mm256_madd_epi16(key, widen(q)));
+            for (q, out) in q.iter().zip(out.chunks_exact_mut(R)) {
+                let (Some(q), Some(out)) = (q.as_chunks::<16>().0.get(half), out.get_mut(r)) else { continue };
+                *out = _mm256_add_epi32(*out, _mm256_madd_epi16(key, widen(q)));
             }
         }
     }
