@@ -97,7 +97,7 @@ fn block_products(rows: [&[i8; BLOCK]; 8], q: &[i8; BLOCK]) -> __m256 {
 
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn halves(x: &[i8; BLOCK]) -> [__m256i; 2] {
+pub(super) fn halves(x: &[i8; BLOCK]) -> [__m256i; 2] {
     let mut out = [_mm256_setzero_si256(); 2];
     for (out, x) in out.iter_mut().zip(x.as_chunks::<16>().0) {
         *out = widen(x);

@@ -1,5 +1,5 @@
-//! Attention of one token, up to four of whose queries share a head of the cache: each key and each value is widened once for two
-//! or more of them.
+//! Attention of two or four of one token's queries, which share a head of the cache: a key is widened once for two of them, a value
+//! for all. Three are faster one after the other.
 //!
 //! The sums are those of [`super::chunk`]: positions in the order of the cache, scores and weights `[query][position]`.
 
@@ -8,10 +8,11 @@ use core::arch::x86_64::*;
 use super::{
     super::{
         float::dots,
-        lanes::{fetch, load, load_f16, load_i8, padded, store, sums, widen},
+        lanes::{fetch, load, load_f16, load_i8, padded, store, sums},
         vector::{exp_and_sum, max_of},
     },
     MAX_DIM,
+    chunk::halves,
     scores::AHEAD,
 };
 use crate::{BLOCK, CacheRows, Queries, Tile, scalar::CHUNK};
@@ -32,25 +33,23 @@ pub(super) struct Stretch<'a> {
     pub(super) skipped: usize,
 }
 
-/// Whether these queries are few enough.
+/// Whether this is written for these queries.
 pub(super) fn takes(queries: &Queries<'_>) -> bool {
-    queries.tokens == 1 && (1..=MOST).contains(&queries.heads)
+    queries.tokens == 1 && matches!(queries.heads, 2 | MOST)
 }
 
 /// See [`crate::scalar::attend`]; false, having done nothing that matters, when lengths do not fit each other.
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn attend(queries: &Queries<'_>, on: Stretch<'_>, scores: &mut [f32], out: &mut Tile<'_>) -> bool {
     let done = match queries.heads {
-        1 => of::<1, 4>(queries, on, scores, out),
         2 => of::<2, 4>(queries, on, scores, out),
-        3 => of::<3, 4>(queries, on, scores, out),
-        4 => of::<4, 2>(queries, on, scores, out),
+        MOST => of::<MOST, 2>(queries, on, scores, out),
         _ => None,
     };
     done.is_some()
 }
 
-/// `H` queries, whose sums over `8 C` columns of values fit the registers.
+/// `H` queries, whose sums over `8 C` columns of values are in eight registers, enough for additions not to wait for each other.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn of<const H: usize, const C: usize>(
@@ -117,11 +116,11 @@ fn of<const H: usize, const C: usize>(
 
 // --- scores -----------------------------------------------------------------------------------------------------------
 
-/// `R` rows of `dim` from row `first` on; past the end, the last one again.
+/// Four rows of `dim` from row `first` on; past the end, the last one again.
 #[inline]
-fn rows<T, const R: usize>(keys: &[T], dim: usize, first: usize) -> Option<[&[T]; R]> {
+fn rows<T>(keys: &[T], dim: usize, first: usize) -> Option<[&[T]; 4]> {
     let last = keys.len().checked_div(dim)?.checked_sub(1)?;
-    let mut rows: [&[T]; R] = [&[]; R];
+    let mut rows: [&[T]; 4] = [&[]; 4];
     for (r, row) in rows.iter_mut().enumerate() {
         let start = (first + r).min(last).checked_mul(dim)?;
         *row = keys.get(start..start.checked_add(dim)?)?;
@@ -155,7 +154,7 @@ fn by_query(low: __m256, high: __m256) -> [__m256; 2] {
     [_mm256_permute2f128_ps::<0x20>(low, high), _mm256_permute2f128_ps::<0x31>(low, high)]
 }
 
-/// Scores over a float cache: four keys with two queries at a time, or eight with the last one.
+/// Scores over a float cache: four keys with two queries at a time.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn floats<T: Copy + Default, const H: usize>(
@@ -170,22 +169,18 @@ fn floats<T: Copy + Default, const H: usize>(
     let len = scores.first()?.len();
     let keys = keys.get(..len * dim)?;
     for at in (0..len).step_by(KEYS) {
-        let (pairs, one) = scores.as_chunks_mut::<2>();
-        for ([a, b], x) in pairs.iter_mut().zip(x.as_chunks::<2>().0) {
-            let low = dots(rows::<T, 4>(keys, dim, at)?, *x, widen)?;
-            let high = dots(rows::<T, 4>(keys, dim, at + 4)?, *x, widen)?;
+        for ([a, b], x) in scores.as_chunks_mut::<2>().0.iter_mut().zip(x.as_chunks::<2>().0) {
+            let low = dots(rows(keys, dim, at)?, *x, widen)?;
+            let high = dots(rows(keys, dim, at + 4)?, *x, widen)?;
             let [first, second] = by_query(low, high);
             put(a, at, first, scale);
             put(b, at, second, scale);
-        }
-        if let (Some(scores), Some(x)) = (one.first_mut(), x.last()) {
-            put(scores, at, dots(rows::<T, 8>(keys, dim, at)?, [*x], widen)?, scale);
         }
     }
     Some(())
 }
 
-/// Scores over an int8 cache: per block of 32 elements `acc = acc + (kd * qd) * isum`.
+/// Scores over an int8 cache, in the same way: per block of 32 elements `acc = acc + (kd * qd) * isum`.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
 fn codes<const H: usize>(
@@ -209,12 +204,12 @@ fn codes<const H: usize>(
     }
     for (at, scale) in (0..len).step_by(KEYS).zip(scale.chunks(KEYS)) {
         let kd = load_f16(&padded(scale, 0));
-        let (pairs, one) = scores.as_chunks_mut::<2>();
-        for ([a, b], [x, y]) in pairs.iter_mut().zip(x.as_chunks::<2>().0) {
-            let (low, high) = (rows::<i8, 4>(keys, dim, at)?, rows::<i8, 4>(keys, dim, at + 4)?);
+        for ([a, b], [x, y]) in scores.as_chunks_mut::<2>().0.iter_mut().zip(x.as_chunks::<2>().0) {
+            let low = rows(keys, dim, at)?.map(|key| key.as_chunks());
+            let high = rows(keys, dim, at + 4)?.map(|key| key.as_chunks());
             let mut acc = [_mm256_setzero_ps(); 2];
             for (block, ((q, p), (qd, pd))) in x.0.iter().zip(y.0).zip(x.1.iter().zip(y.1)).enumerate() {
-                let isums = by_query(products(low, block, [q, p]), products(high, block, [q, p]));
+                let isums = by_query(products(&low, block, [q, p]), products(&high, block, [q, p]));
                 for ((acc, isum), d) in acc.iter_mut().zip(isums).zip([*qd, *pd]) {
                     *acc = _mm256_add_ps(*acc, _mm256_mul_ps(_mm256_mul_ps(kd, _mm256_set1_ps(d)), isum));
                 }
@@ -223,38 +218,35 @@ fn codes<const H: usize>(
             put(a, at, first, att_scale);
             put(b, at, second, att_scale);
         }
-        if let (Some(scores), Some(x)) = (one.first_mut(), x.last()) {
-            let keys = rows::<i8, 8>(keys, dim, at)?;
-            let mut acc = _mm256_setzero_ps();
-            for (block, (q, qd)) in x.0.iter().zip(x.1).enumerate() {
-                let isum = products(keys, block, [q]);
-                acc = _mm256_add_ps(acc, _mm256_mul_ps(_mm256_mul_ps(kd, _mm256_set1_ps(*qd)), isum));
-            }
-            put(scores, at, acc, att_scale);
-        }
     }
     Some(())
 }
 
-/// The exact products of block `block` of `R` keys with those of `N` queries (`R N = 8`): lane `n R + r` is key `r` with query `n`.
+/// The exact products of block `block` of four keys of the same length with those of two queries, the second one's in the upper
+/// half.
 #[inline]
 #[target_feature(enable = "avx2,f16c")]
-fn products<const R: usize, const N: usize>(keys: [&[i8]; R], block: usize, q: [&[i8; BLOCK]; N]) -> __m256 {
-    const { assert!(R * N == 8) };
-    let mut out = [_mm256_setzero_si256(); 8];
-    for (r, key) in keys.iter().enumerate() {
-        let key = key.get(block * BLOCK..).unwrap_or_default();
-        fetch::<_, 64>(key.as_ptr().wrapping_byte_add(AHEAD));
-        // A head's last block may be half of one.
-        for (half, key) in key.as_chunks::<16>().0.iter().take(2).enumerate() {
-            let key = widen(key);
-            for (q, out) in q.iter().zip(out.chunks_exact_mut(R)) {
-                let (Some(q), Some(out)) = (q.as_chunks::<16>().0.get(half), out.get_mut(r)) else { continue };
-                *out = _mm256_add_epi32(*out, _mm256_madd_epi16(key, widen(q)));
-            }
-        }
+fn products(keys: &[(&[[i8; BLOCK]], &[i8]); 4], block: usize, q: [&[i8; BLOCK]; 2]) -> __m256 {
+    if keys.first().is_some_and(|(whole, _)| block < whole.len()) {
+        // SAFETY: all keys are as long as the first.
+        return of_blocks(keys.map(|(whole, _)| unsafe { whole.get_unchecked(block) }), q);
     }
-    _mm256_cvtepi32_ps(sums(out))
+    let last = keys.map(|(_, rest)| padded::<_, BLOCK>(rest, 0));
+    of_blocks(last.each_ref(), q)
+}
+
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+fn of_blocks(keys: [&[i8; BLOCK]; 4], [x, y]: [&[i8; BLOCK]; 2]) -> __m256 {
+    let ([x_low, x_high], [y_low, y_high]) = (halves(x), halves(y));
+    let (mut a, mut b) = ([_mm256_setzero_si256(); 4], [_mm256_setzero_si256(); 4]);
+    for ((key, a), b) in keys.into_iter().zip(&mut a).zip(&mut b) {
+        let [low, high] = halves(key);
+        *a = _mm256_add_epi32(_mm256_madd_epi16(low, x_low), _mm256_madd_epi16(high, x_high));
+        *b = _mm256_add_epi32(_mm256_madd_epi16(low, y_low), _mm256_madd_epi16(high, y_high));
+    }
+    let ([a, b, c, d], [e, f, g, h]) = (a, b);
+    _mm256_cvtepi32_ps(sums([a, b, c, d, e, f, g, h]))
 }
 
 // --- values -----------------------------------------------------------------------------------------------------------

@@ -80,6 +80,10 @@ pub(super) fn attend(
         let on = few::Stretch { keys, values, len, skipped: queries.start(0) - first };
         return few::attend(queries, on, scores, out);
     }
+    if queries.tokens == 1 && queries.heads < few::MOST {
+        // Nearly all lanes would be empty.
+        return false;
+    }
     let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(first..positions) else { return false };
     let seen = Seen::of(&lanes);
     let keys = keys.part(dim, first, scores.len());
