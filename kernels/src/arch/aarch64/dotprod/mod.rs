@@ -14,7 +14,10 @@ use core::{
     ops::Range,
 };
 
-use super::{Neon, detect};
+use super::{
+    Neon, detect,
+    neon::{TOGETHER, attention::attend},
+};
 use crate::{CacheRows, Format, Input, Kernels, Matrix, Panel, Queries, Query, Store, Tile, scalar};
 
 /// Proof that the dot-product instructions may be executed.
@@ -82,7 +85,7 @@ impl Kernels for Dotprod {
         out: &mut Tile<'_>,
     ) {
         // SAFETY: `self` exists, so this CPU has the instructions.
-        if !unsafe { super::neon::attention::attend::<attention::Sdot>(queries, keys, values, scores, out) } {
+        if !TOGETHER || !unsafe { attend::<attention::Sdot>(queries, keys, values, scores, out) } {
             scalar::attend(self, queries, keys, values, scores, out);
         }
     }

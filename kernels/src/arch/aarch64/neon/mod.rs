@@ -20,6 +20,10 @@ use crate::{
     acts::ActRowMut, arch::together, math::tree, scalar,
 };
 
+/// Whether many queries attend together. That takes some 50 KB of stack and 30 KB of code, which a program without an operating
+/// system is spared.
+pub(super) const TOGETHER: bool = cfg!(not(target_os = "none"));
+
 /// Base NEON, which AArch64 always has.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Neon;
@@ -94,7 +98,7 @@ impl Kernels for Neon {
     }
 
     fn att_lanes(&self, head_dim: usize) -> usize {
-        together::lanes(head_dim)
+        if TOGETHER { together::lanes(head_dim) } else { 1 }
     }
 
     fn attend(
@@ -106,7 +110,7 @@ impl Kernels for Neon {
         out: &mut Tile<'_>,
     ) {
         // SAFETY: as for `matmul`.
-        if !unsafe { attention::attend::<attention::Widening>(queries, keys, values, scores, out) } {
+        if !TOGETHER || !unsafe { attention::attend::<attention::Widening>(queries, keys, values, scores, out) } {
             scalar::attend(self, queries, keys, values, scores, out);
         }
     }
