@@ -70,7 +70,7 @@ impl Out {
     }
 }
 
-/// Writes element `i` of each lane's row to `to[i]`: four lanes and four numbers of 32 bits at a time, the four from `at` on of
+/// Writes element `i` of each lane's row to `to[i]`: four lanes and four floats at a time, the four from `at` on of
 /// a lane being `from(lane, at)`.
 #[inline]
 #[target_feature(enable = "neon")]
