@@ -130,6 +130,7 @@ impl Kernels for Avx2 {
             None => scalar::att_values(scores, max, values, acc),
         }
     }
+
     fn att_lanes(&self, head_dim: usize) -> usize {
         together::lanes(head_dim)
     }

@@ -15,7 +15,7 @@ pub(in super::super) use scores::{Blocks, Codes, Dots, KEYS, Widening, codes_of,
 use super::{exp_cut, load, store, widen_halves};
 use crate::{
     CacheRows, Queries, Tile,
-    arch::together::{LANES, Lanes, MAX_DIM, holds},
+    arch::together::{LANES, Lanes, MAX_DIM, Stretch},
     scalar::CHUNK,
 };
 
@@ -64,27 +64,21 @@ pub(in super::super) unsafe fn attend<B: Blocks>(
     scores: &mut [f32],
     out: &mut Tile<'_>,
 ) -> bool {
-    let (dim, positions) = (queries.head_dim, queries.last_len());
+    let dim = queries.head_dim;
     // What the compiler must know without looking into `Lanes::of`, lest it links a panic.
     let Some(heads) = NonZeroUsize::new(queries.heads) else { return false };
-    // Chunks before every window are passed over.
-    let first = queries.start(0) / CHUNK * CHUNK;
-    let fits = out.tokens() == queries.tokens && out.rows() == queries.heads * dim;
-    if !fits || first >= positions || !holds(keys, dim, positions) || !holds(values, dim, positions) {
-        return false;
-    }
+    let Some(on) = Stretch::of(queries, keys, values, out) else { return false };
     let Some(lanes) = Lanes::of(queries) else { return false };
-    let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(first..positions) else { return false };
+    let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(on.first..on.first + on.len) else { return false };
     let seen = Seen::of(&lanes);
-    let keys = keys.part(dim, first, scores.len());
     // SAFETY: the caller promises the instructions.
-    let max = unsafe { scores::all::<B>(queries, &lanes.unit, seen, &keys, first, scores) };
+    let max = unsafe { scores::all::<B>(queries, &lanes.unit, seen, &on.keys, on.first, scores) };
     let Some(max) = max else { return false };
     let mut acc = [[0.0; MAX_DIM]; LANES];
     let mut sum = [vdupq_n_f32(0.0); 4];
     for (chunk, weights) in scores.chunks_mut(CHUNK).enumerate() {
-        let from = first + chunk * CHUNK;
-        let values = values.part(dim, from, weights.len());
+        let values = on.values.part(dim, chunk * CHUNK, weights.len());
+        let from = on.first + chunk * CHUNK;
         for (quad, ((sum, max), seen)) in sum.iter_mut().zip(max).zip(seen).enumerate() {
             *sum = vaddq_f32(*sum, weigh(weights, quad, from, seen, max));
         }

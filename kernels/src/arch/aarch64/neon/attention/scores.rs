@@ -9,7 +9,7 @@ use super::{
     },
     LANES, MAX_DIM, Quads, Seen, multiply, quads,
 };
-use crate::{BLOCK, CacheRows, Queries};
+use crate::{BLOCK, CacheRows, Queries, arch::together::row};
 
 /// Keys at once: sixteen sums.
 pub(in super::super::super) const KEYS: usize = 4;
@@ -94,12 +94,6 @@ fn spread(to: &mut [[f32; LANES]], from: impl Fn(usize, usize) -> Option<float32
 fn transpose(columns: &mut [[f32; 4]; 4], [a, b, c, d]: [float32x4_t; 4]) {
     // SAFETY: the reference is sixteen writable floats, which `st4` accesses with an element's alignment.
     unsafe { vst4q_f32(columns.as_mut_ptr().cast(), float32x4x4_t(a, b, c, d)) };
-}
-
-/// Row `unit` of `width` numbers.
-fn row<T>(data: &[T], unit: i32, width: usize) -> Option<&[T]> {
-    let start = usize::try_from(unit).ok()?.checked_mul(width)?;
-    data.get(start..start.checked_add(width)?)
 }
 
 /// Some keys of `dim`; where they are fewer, the first stands for the rest, for whose scores there is no place.

@@ -15,27 +15,20 @@ use super::{
     chunk::halves,
     scores::AHEAD,
 };
-use crate::{BLOCK, CacheRows, Queries, Tile, scalar::CHUNK};
+use crate::{
+    BLOCK, CacheRows, Queries, Tile,
+    arch::together::{Stretch, lanes},
+    scalar::CHUNK,
+};
 
 /// Queries at once, at most.
 pub(super) const MOST: usize = 4;
 /// Keys at once: a number of each in a register.
 const KEYS: usize = 8;
 
-/// What the queries look at, with whole chunks before the window passed over.
-#[derive(Clone, Copy)]
-pub(super) struct Stretch<'a> {
-    pub(super) keys: CacheRows<'a>,
-    pub(super) values: CacheRows<'a>,
-    /// Positions.
-    pub(super) len: usize,
-    /// Those at the beginning that a window leaves out, fewer than a chunk.
-    pub(super) skipped: usize,
-}
-
 /// Whether this is written for these queries.
 pub(super) fn takes(queries: &Queries<'_>) -> bool {
-    queries.tokens == 1 && matches!(queries.heads, 2 | MOST)
+    queries.tokens == 1 && matches!(queries.heads, 2 | MOST) && lanes(queries.head_dim) > 1
 }
 
 /// See [`crate::scalar::attend`]; false, having done nothing that matters, when lengths do not fit each other.
@@ -59,11 +52,7 @@ fn of<const H: usize, const C: usize>(
     out: &mut Tile<'_>,
 ) -> Option<()> {
     let dim = queries.head_dim;
-    let mut rows = scores.chunks_exact_mut(on.len.max(1));
-    let mut scores: [&mut [f32]; H] = core::array::from_fn(|_| rows.next().unwrap_or_default());
-    if scores.iter().any(|row| row.len() != on.len) {
-        return None;
-    }
+    let mut scores = on.rows::<H>(scores)?;
     match on.keys {
         CacheRows::F32(keys) => floats(queries, keys, |key| load(key), &mut scores)?,
         CacheRows::F16(keys) => floats(queries, keys, |key| load_f16(key), &mut scores)?,

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     CacheRows, Queries, Tile,
-    arch::together::{LANES, Lanes, MAX_DIM, holds, lanes},
+    arch::together::{LANES, Lanes, MAX_DIM, Stretch, lanes},
     scalar::CHUNK,
 };
 
@@ -64,35 +64,26 @@ pub(super) fn attend(
     scores: &mut [f32],
     out: &mut Tile<'_>,
 ) -> bool {
-    let (dim, positions) = (queries.head_dim, queries.last_len());
+    let dim = queries.head_dim;
     // What the compiler must know without looking into `Lanes::of`, lest it links a panic.
     let Some(heads) = NonZeroUsize::new(queries.heads) else { return false };
-    // Chunks before every window are passed over.
-    let first = queries.start(0) / CHUNK * CHUNK;
-    let fits = out.tokens() == queries.tokens && out.rows() == queries.heads * dim;
-    if !fits || first >= positions || !holds(keys, dim, positions) || !holds(values, dim, positions) {
-        return false;
-    }
-    let Some(lanes) = Lanes::of(queries) else { return false };
+    let Some(on) = Stretch::of(queries, keys, values, out) else { return false };
     if few::takes(queries) {
-        let len = positions - first;
-        let (keys, values) = (keys.part(dim, first, len), values.part(dim, first, len));
-        let on = few::Stretch { keys, values, len, skipped: queries.start(0) - first };
         return few::attend(queries, on, scores, out);
     }
     if queries.tokens == 1 && queries.heads < few::MOST {
         // Nearly all lanes would be empty.
         return false;
     }
-    let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(first..positions) else { return false };
+    let Some(lanes) = Lanes::of(queries) else { return false };
+    let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(on.first..on.first + on.len) else { return false };
     let seen = Seen::of(&lanes);
-    let keys = keys.part(dim, first, scores.len());
-    let Some(max) = scores::all(queries, &lanes.unit, seen, &keys, first, scores) else { return false };
+    let Some(max) = scores::all(queries, &lanes.unit, seen, &on.keys, on.first, scores) else { return false };
     let mut acc = [[0.0; MAX_DIM]; LANES];
     let mut sum = [_mm256_setzero_ps(); 2];
     for (chunk, weights) in scores.chunks_mut(CHUNK).enumerate() {
-        let from = first + chunk * CHUNK;
-        let values = values.part(dim, from, weights.len());
+        let values = on.values.part(dim, chunk * CHUNK, weights.len());
+        let from = on.first + chunk * CHUNK;
         for (half, (sum, max)) in sum.iter_mut().zip(max).enumerate() {
             *sum = _mm256_add_ps(*sum, weigh(weights, half, from, seen, max, &values));
         }

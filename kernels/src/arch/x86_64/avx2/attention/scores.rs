@@ -6,7 +6,7 @@ use super::{
     super::lanes::{fetch, load, load_f16, padded, store, widen},
     LANES, MAX_DIM, Pair, Seen,
 };
-use crate::{BLOCK, CacheRows, Queries};
+use crate::{BLOCK, CacheRows, Queries, arch::together::row};
 
 /// Keys at once: eight sums.
 const KEYS: usize = 4;
@@ -111,12 +111,6 @@ fn quarters([a, b, c, d]: [__m256; 4]) -> [__m256; 4] {
         _mm256_shuffle_ps::<0b01_00_01_00>(ab_high, cd_high),
         _mm256_shuffle_ps::<0b11_10_11_10>(ab_high, cd_high),
     ]
-}
-
-/// Row `unit` of `width` numbers.
-fn row<T>(data: &[T], unit: i32, width: usize) -> Option<&[T]> {
-    let start = usize::try_from(unit).ok()?.checked_mul(width)?;
-    data.get(start..start.checked_add(width)?)
 }
 
 // --- float caches -----------------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ use super::{
     scores::{flipped, flipped_part},
     values::load_i8,
 };
-use crate::{BLOCK, CacheRows, Queries, Tile, scalar::CHUNK};
+use crate::{BLOCK, CacheRows, Queries, Tile, arch::together::Stretch, scalar::CHUNK};
 
 /// Queries at once, at most.
 pub(super) const MOST: usize = 4;
@@ -35,23 +35,10 @@ pub(super) fn takes(queries: &Queries<'_>) -> bool {
     queries.tokens == 1 && (1..=MOST).contains(&queries.heads) && is_made_for(queries.head_dim)
 }
 
-/// What the queries look at, with the positions before passed over.
-#[derive(Clone, Copy)]
-pub(super) struct Stretch<'a> {
-    pub(super) keys: CacheRows<'a>,
-    pub(super) values: CacheRows<'a>,
-    /// Positions.
-    pub(super) len: usize,
-    /// Those at the beginning that a window leaves out, fewer than a chunk.
-    pub(super) skipped: usize,
-}
-
-impl Stretch<'_> {
-    /// Of sixteen positions from `at` on, those that are looked at.
-    #[inline]
-    fn seen(&self, at: usize) -> __mmask16 {
-        lanes(self.len.saturating_sub(at)) & !lanes(self.skipped.saturating_sub(at))
-    }
+/// Of sixteen positions from `at` on, those that are looked at.
+#[inline]
+fn seen(on: &Stretch<'_>, at: usize) -> __mmask16 {
+    lanes(on.len.saturating_sub(at)) & !lanes(on.skipped.saturating_sub(at))
 }
 
 /// See [`crate::scalar::attend`]; false, having done nothing that matters, when lengths do not fit each other.
@@ -70,11 +57,7 @@ pub(super) fn attend(queries: &Queries<'_>, on: Stretch<'_>, scores: &mut [f32],
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn of<const H: usize>(queries: &Queries<'_>, on: Stretch<'_>, scores: &mut [f32], out: &mut Tile<'_>) -> bool {
     let dim = queries.head_dim;
-    let mut rows = scores.chunks_exact_mut(on.len.max(1));
-    let mut scores: [&mut [f32]; H] = core::array::from_fn(|_| rows.next().unwrap_or_default());
-    if scores.iter().any(|row| row.len() != on.len) {
-        return false;
-    }
+    let Some(mut scores) = on.rows::<H>(scores) else { return false };
     if dim == NARROW {
         let best = match on.keys {
             CacheRows::F32(keys) => narrow::floats(queries, &on, keys, |key| load_part(key), &mut scores),
@@ -157,7 +140,7 @@ impl<const H: usize> Out<H> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     pub(super) fn put(&mut self, on: &Stretch<'_>, at: usize, dots: [__m512; H], scores: &mut [&mut [f32]; H]) {
-        let seen = on.seen(at);
+        let seen = seen(on, at);
         for ((scores, best), dot) in scores.iter_mut().zip(&mut self.best).zip(dots) {
             let score = _mm512_mul_ps(dot, self.scale);
             let end = (at + 16).min(scores.len());
@@ -370,7 +353,7 @@ fn weigh(
     let mut sum = _mm256_setzero_ps();
     let at = (from..).step_by(16);
     for ((index, at), (scores, out)) in at.enumerate().zip(scores.chunks(16).zip(weights.as_chunks_mut::<16>().0)) {
-        let weights = exp_cut(on.seen(at), _mm512_sub_ps(load_part(scores), best));
+        let weights = exp_cut(seen(on, at), _mm512_sub_ps(load_part(scores), best));
         sum = _mm256_add_ps(sum, _mm512_castps512_ps256(weights));
         sum = _mm256_add_ps(sum, _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(weights))));
         let weights = match scale {

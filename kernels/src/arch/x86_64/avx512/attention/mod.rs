@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     BLOCK, CacheRows, Queries, Tile,
-    arch::together::{LANES, Lanes, MAX_DIM, holds},
+    arch::together::{LANES, Lanes, MAX_DIM, Stretch},
     scalar::CHUNK,
 };
 
@@ -53,38 +53,25 @@ pub(super) fn attend(
     scores: &mut [f32],
     out: &mut Tile<'_>,
 ) -> bool {
-    let (dim, positions) = (queries.head_dim, queries.last_len());
+    let dim = queries.head_dim;
     // What the compiler must know without looking into `Lanes::of`, lest it links a panic.
     let Some(heads) = NonZeroUsize::new(queries.heads) else { return false };
-    // Chunks before every window are passed over.
-    let first = queries.start(0) / CHUNK * CHUNK;
-    let fits = out.tokens() == queries.tokens && out.rows() == queries.heads * dim;
-    if !fits || first >= positions || !holds(keys, dim, positions) || !holds(values, dim, positions) {
-        return false;
-    }
-    let len = positions - first;
-    let keys = keys.part(dim, first, len);
+    let Some(on) = Stretch::of(queries, keys, values, out) else { return false };
     if few::takes(queries) {
-        let values = values.part(dim, first, len);
-        return few::attend(
-            queries,
-            few::Stretch { keys, values, len, skipped: queries.start(0) - first },
-            scores,
-            out,
-        );
+        return few::attend(queries, on, scores, out);
     }
     let Some(lanes) = Lanes::of(queries) else { return false };
-    let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(first..positions) else { return false };
+    let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(on.first..on.first + on.len) else { return false };
     // SAFETY: two arrays of sixteen integers.
     let (start, end) =
         unsafe { (_mm512_loadu_si512(lanes.start.as_ptr().cast()), _mm512_loadu_si512(lanes.end.as_ptr().cast())) };
     let seen = Seen { start, end };
-    let Some(max) = scores::all(queries, &lanes.unit, seen, &keys, first, scores) else { return false };
+    let Some(max) = scores::all(queries, &lanes.unit, seen, &on.keys, on.first, scores) else { return false };
     let mut acc = [[0.0; MAX_DIM]; LANES];
     let mut sum = _mm512_setzero_ps();
     for (chunk, weights) in scores.chunks_mut(CHUNK).enumerate() {
-        let from = first + chunk * CHUNK;
-        let values = values.part(dim, from, weights.len());
+        let values = on.values.part(dim, chunk * CHUNK, weights.len());
+        let from = on.first + chunk * CHUNK;
         sum = _mm512_add_ps(sum, weigh(weights, from, seen, max, &values));
         values::add(weights, &values, dim, &mut acc);
     }

@@ -7,10 +7,10 @@ use super::{
         super::avx2::lanes::padded,
         lanes::{load_f16_part, load_part},
     },
-    few::{Out, Stretch, trees},
+    few::{Out, trees},
     scores::flipped,
 };
-use crate::{BLOCK, Queries, scalar::CHUNK};
+use crate::{BLOCK, Queries, arch::together::Stretch, scalar::CHUNK};
 
 /// Elements of a head.
 pub(super) const NARROW: usize = 8;
