@@ -1,5 +1,6 @@
 /*! x86-64: AVX2, AVX-VNNI, AVX-512 with VNNI, and AMX. */
 
+mod ahead;
 mod amx;
 mod avx2;
 mod avx512;

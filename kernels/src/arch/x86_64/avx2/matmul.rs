@@ -6,9 +6,10 @@
 //! and [`PANELS`] panels are multiplied with it, [`PAIR`] at a time, each block of weights unpacked once for all tokens. Meanwhile
 //! the panels that come next are fetched.
 
-use core::{arch::x86_64::*, num::NonZeroUsize, ops::Range};
+use core::{arch::x86_64::*, ops::Range};
 
 use super::{
+    super::ahead::Ahead,
     few::{self, FEW},
     float::put,
     lanes::fetch,
@@ -147,24 +148,12 @@ fn matvec(w: &Matrix<'_>, panels: Range<usize>, acts: &Acts<'_>, out: &mut Tile<
     true
 }
 
-/// What a tile fetches for later: of the panels that come after those in use, each strip of tokens its share, so that memory is
-/// read while there is much to multiply.
-#[derive(Clone, Copy)]
-pub(in super::super) struct Ahead {
-    /// From a panel to the one to be fetched.
-    bytes: usize,
-    strip: usize,
-    strips: NonZeroUsize,
-}
-
-impl Ahead {
-    /// The share of a block's `payload`.
-    #[inline]
-    #[target_feature(enable = "avx2,f16c")]
-    pub(in super::super) fn fetch(self, payload: &[[u8; 32]]) {
-        for line in payload.as_chunks::<2>().0.iter().skip(self.strip).step_by(self.strips.get()) {
-            fetch::<_, 64>(line.as_ptr().wrapping_byte_add(self.bytes));
-        }
+/// Asks for a strip's share of what comes after a block's `payload`.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(in super::super) fn fetch_ahead(ahead: Ahead, payload: &[[u8; 32]]) {
+    for line in ahead.after(payload.as_chunks::<2>().0) {
+        fetch::<_, 64>(line);
     }
 }
 
@@ -197,13 +186,12 @@ pub(in super::super) fn tiles<Q: Copy>(
     let blocks = w.blocks();
     let zero = pack(&[0; BLOCK], 0.0, 0);
     let mut packed = [[zero; TOKENS]; DEPTH];
-    let strips = NonZeroUsize::new(tokens.div_ceil(TOKENS)).unwrap_or(NonZeroUsize::MIN);
     let bytes = PANELS * blocks * w.format().block_payload() * ROWS;
     for first_panel in panels.clone().step_by(PANELS) {
         let count = (panels.end - first_panel).min(PANELS);
         for (strip, first) in (0..tokens).step_by(TOKENS).enumerate() {
             let lanes = (tokens - first).min(TOKENS);
-            let ahead = Ahead { bytes, strip, strips };
+            let ahead = Ahead::new(bytes, strip, tokens.div_ceil(TOKENS));
             let mut accs = [[_mm256_setzero_ps(); TOKENS]; PANELS];
             for start in (0..blocks).step_by(DEPTH) {
                 let depth = (blocks - start).min(DEPTH);

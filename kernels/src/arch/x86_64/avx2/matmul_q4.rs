@@ -7,8 +7,9 @@
 use core::arch::x86_64::*;
 
 use super::{
+    super::ahead::Ahead,
     lanes::{fetch, load_bytes, load_f16},
-    matmul::{AHEAD, Act, ActBlocks, Ahead, Blocks, GROUP, SCALES_AHEAD, TOKENS, pairs},
+    matmul::{AHEAD, Act, ActBlocks, Blocks, GROUP, SCALES_AHEAD, TOKENS, fetch_ahead, pairs},
 };
 use crate::BLOCK;
 
@@ -115,7 +116,7 @@ fn some<const MIN: bool, const P: usize>(
             else {
                 return;
             };
-            ahead.fetch(payload);
+            fetch_ahead(ahead, payload);
             *d = scales;
             for (nibbles, from) in nibbles.iter_mut().zip(unpack(payload)) {
                 nibbles[p] = from;

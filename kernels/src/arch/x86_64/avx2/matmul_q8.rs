@@ -8,8 +8,9 @@
 use core::arch::x86_64::*;
 
 use super::{
+    super::ahead::Ahead,
     lanes::{fetch, load_bytes, load_f16},
-    matmul::{AHEAD, Act, ActBlocks, Ahead, Blocks, GROUP, SCALES_AHEAD, TOKENS, pairs},
+    matmul::{AHEAD, Act, ActBlocks, Blocks, GROUP, SCALES_AHEAD, TOKENS, fetch_ahead, pairs},
 };
 use crate::BLOCK;
 
@@ -99,7 +100,7 @@ fn some<const P: usize>(
             let (Some(payload), Some(scales)) = (w.payload.as_chunks::<8>().0.get(at), w.scales.get(at)) else {
                 return;
             };
-            ahead.fetch(payload);
+            fetch_ahead(ahead, payload);
             *d = load_f16(scales);
             let [even, odd] = &mut wide;
             for ((even, odd), bytes) in even.iter_mut().zip(odd).zip(payload) {

@@ -10,10 +10,10 @@
 //! memory to all lanes as part of the multiplication; meanwhile the panels that come next are fetched.
 //! The 512-bit units bound this: eight multiplications a block and, on the same two ports (Zen 4), two products with scales.
 
-use core::{arch::x86_64::*, num::NonZeroUsize, ops::Range};
+use core::{arch::x86_64::*, ops::Range};
 
 use super::{
-    super::detect,
+    super::{ahead::Ahead, detect},
     few::{self, FEW},
     lanes::{fetch, load_bytes, load_f16, put},
 };
@@ -224,14 +224,13 @@ pub(in super::super) fn tiles<const F: u8>(
     let panels_at_once = (PANEL_BYTES / bytes.max(1)).clamp(1, PANELS);
     let mut packed = [Packed::ZERO; DEPTH];
     let whole = tokens.end - tokens.len() % TOKENS;
-    let strips = NonZeroUsize::new(tokens.len() / TOKENS).unwrap_or(NonZeroUsize::MIN);
     let mut next = start;
     while next < panels.end {
         let chunk = next..(next + panels_at_once).min(panels.end);
         next = chunk.end;
         for (strip, first) in (tokens.start..whole).step_by(TOKENS).enumerate() {
             let mut accs = [[_mm512_setzero_ps(); TOKENS]; PANELS];
-            let ahead = Ahead { bytes: panels_at_once * bytes, strip, strips };
+            let ahead = Ahead::new(panels_at_once * bytes, strip, tokens.len() / TOKENS);
             for at in (0..blocks).step_by(DEPTH) {
                 let depth = (blocks - at).min(DEPTH);
                 pack::<F>(acts, blocks, at, first, &mut packed);
@@ -252,16 +251,6 @@ pub(in super::super) fn tiles<const F: u8>(
     }
 }
 
-/// What a tile fetches for later: of the panels that come after those in use, each strip of tokens its share, so that memory is
-/// read while there is much to multiply.
-#[derive(Clone, Copy)]
-struct Ahead {
-    /// From a panel to the one to be fetched.
-    bytes: usize,
-    strip: usize,
-    strips: NonZeroUsize,
-}
-
 /// Adds some of a panel's blocks to the products with a tile's tokens.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
@@ -269,8 +258,8 @@ fn multiply<const F: u8>(w: Blocks<'_>, acts: &[Packed], mut acc: [__m512; TOKEN
     let flip = _mm512_set1_epi8(-128);
     let mask = _mm512_set1_epi8(0x0f);
     for ((payload, d), acts) in w.each::<F>().zip(acts) {
-        for line in payload.iter().skip(ahead.strip).step_by(ahead.strips.get()) {
-            fetch(line.as_ptr().wrapping_byte_add(ahead.bytes));
+        for line in ahead.after(payload) {
+            fetch(line);
         }
         let mut isum = [_mm512_setzero_si512(); TOKENS];
         if F != Q4M {

@@ -9,10 +9,13 @@
 
 use core::{arch::x86_64::*, ops::Range};
 
-use super::super::avx2::{
-    lanes::{fetch, load_bytes, load_f16},
-    matmul::{AHEAD, Act, ActBlocks, Ahead, Blocks, ROWS, SCALES_AHEAD, TOKENS, fits, tiles},
-    put,
+use super::super::{
+    ahead::Ahead,
+    avx2::{
+        lanes::{fetch, load_bytes, load_f16},
+        matmul::{AHEAD, Act, ActBlocks, Blocks, ROWS, SCALES_AHEAD, TOKENS, fetch_ahead, fits, tiles},
+        put,
+    },
 };
 use crate::{BLOCK, Format, Input, Matrix, Store, Tile, acts::Acts};
 
@@ -154,7 +157,7 @@ fn multiply<const F: u8>(
 ) {
     for (w, acc) in w.iter().zip(acc) {
         for ((payload, d), acts) in blocks_of::<F>(*w).zip(acts) {
-            ahead.fetch(payload);
+            fetch_ahead(ahead, payload);
             let weights = unpack::<F>(payload);
             let d = scales::<F>(d);
             // What is left of the last group is multiplied too: its activations are zeros or an earlier tile's, its sums unused.
