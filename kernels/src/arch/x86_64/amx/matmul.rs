@@ -10,7 +10,8 @@ use core::{arch::x86_64::*, ops::Range};
 use super::{
     super::avx512::{
         lanes::{column, load_bytes, load_sums, put, store, store_bytes},
-        matmul::{Blocks, Q4, Q4M, Q8, ROWS, fits, scale_count, scales, tiles},
+        matmul::{Blocks, Q4, Q4M, Q8, ROWS, fits, scale_count, scales},
+        tiles::tiles,
     },
     tile::{Codes, SIDE, Sums, Tiles},
 };

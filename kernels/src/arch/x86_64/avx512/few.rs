@@ -1,5 +1,5 @@
 //! Products with a few tokens, as when a guess of the next ones is verified, or those that are left over from
-//! [`super::matmul`]'s tiles.
+//! [`super::tiles`].
 //!
 //! A panel is streamed as for one token, each block unpacked once for up to [`GROUP`] tokens, whose sums stay in registers
 //! beside the block's eight vectors of weights; for more tokens the panel is taken again, from the first-level cache.
@@ -16,7 +16,7 @@ use crate::{Matrix, Store, Tile, acts::Acts};
 const GROUP: usize = 8;
 
 /// The most tokens that are few: with more there is a whole tile.
-pub(super) const FEW: usize = super::matmul::TOKENS - 1;
+pub(super) const FEW: usize = super::tiles::TOKENS - 1;
 
 /// See [`super::matmul::matmul`], which has compared the shapes: some panels, where `out` begins with panel `start`, and some
 /// tokens.

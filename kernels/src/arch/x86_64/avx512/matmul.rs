@@ -4,39 +4,24 @@
 //! make one block of sixteen rows exact. A nibble is unsigned as it is; an int8 is after `^ 0x80`. What is too much in each
 //! weight, 8 or 128, leaves through the block's sum of activations, from which the int32 accumulator starts.
 //!
-//! One token (decode) is a stream: panels in the order they lie in memory; a few are [`super::few`]'s. Many (prefill) are
-//! taken in tiles: [`DEPTH`] blocks of [`TOKENS`] tokens are packed into a small array that stays in the first-level cache,
-//! and up to [`PANELS`] panels are multiplied with it, one after the other, with all sums in registers, from the first block
-//! to the last where rows are short. Activations come from memory to all lanes as part of the multiplication; meanwhile the
-//! panels that come next are fetched.
-//! The 512-bit units bound this: eight multiplications a block and, on the same two ports (Zen 4), two products with scales.
+//! One token (decode) is a stream: panels in the order they lie in memory. A few are [`super::few`]'s, many (prefill)
+//! [`super::tiles`]'.
 
-use core::{
-    arch::{asm, x86_64::*},
-    ops::Range,
-};
+use core::{arch::x86_64::*, ops::Range};
 
 use super::{
-    super::{ahead::Ahead, detect},
+    super::detect,
     few::{self, FEW},
     lanes::{fetch, load_bytes, load_f16, put},
+    tiles::tiles,
 };
 use crate::{
     BLOCK, Format, Input, Matrix, Store, Tile,
     acts::{ActRow, Acts},
-    slice::{copy, part},
 };
 
 /// Rows of a panel.
 pub(in super::super) const ROWS: usize = 16;
-/// Tokens of a tile: two registers each, sums of floats and sums of integers, beside a vector of weights.
-pub(super) const TOKENS: usize = 12;
-/// Panels that use packed activations, at most: all that [`PANEL_BYTES`] hold of the small models' rows.
-const PANELS: usize = 42;
-/// Their bytes, at most: with as many that are fetched for later, they stay in a second-level cache.
-const PANEL_BYTES: usize = 192 << 10;
-/// Blocks that are packed at once.
-const DEPTH: usize = 24;
 /// Bytes that weights are fetched ahead of their use. Panels follow each other without a gap, and so do the matrices of an
 /// image, so what is asked for past the end is soon wanted too.
 pub(super) const AHEAD: usize = 8192;
@@ -48,7 +33,7 @@ pub(in super::super) const Q4: u8 = Format::Q4 as u8;
 pub(in super::super) const Q4M: u8 = Format::Q4M as u8;
 
 /// Vectors of payload of a block.
-const fn vectors<const F: u8>() -> usize {
+pub(super) const fn vectors<const F: u8>() -> usize {
     if F == Q8 { 8 } else { 4 }
 }
 
@@ -104,35 +89,6 @@ impl<'a> ActBlocks<'a> {
         let ActRow { q, scale, sum } = acts.row(t);
         let q = q.as_chunks::<BLOCK>().0;
         (q.len() == blocks && scale.len() == blocks && sum.len() == blocks).then_some(Self { q, scale, sum })
-    }
-}
-
-/// A stretch of the activations of a tile's tokens, all of it at distances that are known when this is compiled.
-struct Packed {
-    q: [[[i8; BLOCK]; DEPTH]; TOKENS],
-    scale: [[f32; DEPTH]; TOKENS],
-    /// See [`offset`].
-    offset: [[i32; DEPTH]; TOKENS],
-}
-
-impl Packed {
-    const ZERO: Self =
-        Self { q: [[[0; BLOCK]; DEPTH]; TOKENS], scale: [[0.0; DEPTH]; TOKENS], offset: [[0; DEPTH]; TOKENS] };
-
-    /// Takes the blocks from `start` on, as many as there are and fit, of the tokens from `first` on.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn take<const F: u8>(&mut self, acts: &Acts<'_>, blocks: usize, start: usize, first: usize) {
-        let depth = (blocks - start).min(DEPTH);
-        let numbers = self.scale.iter_mut().zip(&mut self.offset);
-        for (t, (to, (to_scale, to_offset))) in self.q.iter_mut().zip(numbers).enumerate() {
-            let ActRow { q, scale, sum } = acts.row(first + t);
-            copy(to.as_flattened_mut(), part(q, start * BLOCK, depth * BLOCK));
-            copy(to_scale, part(scale, start, depth));
-            for ((to, scale), sum) in to_offset.iter_mut().zip(to_scale).zip(part(sum, start, depth)) {
-                *to = offset::<F>(*scale, *sum);
-            }
-        }
     }
 }
 
@@ -230,123 +186,6 @@ pub(super) fn add<const F: u8>(acc: __m512, isum: __m512i, d: __m512, m: __m512,
         _mm512_add_ps(acc, _mm512_add_ps(product, minimum))
     } else {
         _mm512_add_ps(acc, product)
-    }
-}
-
-/// Some tokens.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(in super::super) fn tiles<const F: u8>(
-    w: &Matrix<'_>,
-    panels: Range<usize>,
-    acts: &Acts<'_>,
-    tokens: Range<usize>,
-    out: &mut Tile<'_>,
-    how: Store,
-) {
-    let (blocks, start) = (w.blocks(), panels.start);
-    let bytes = blocks * vectors::<F>() * 64;
-    let panels_at_once = (PANEL_BYTES / bytes.max(1)).clamp(1, PANELS);
-    let mut packed = Packed::ZERO;
-    let mut accs = [[_mm512_setzero_ps(); TOKENS]; PANELS];
-    let whole = tokens.end - tokens.len() % TOKENS;
-    let strips = tokens.len() / TOKENS;
-    let mut next = start;
-    while next < panels.end {
-        let chunk = next..(next + panels_at_once).min(panels.end);
-        next = chunk.end;
-        for (strip, first) in (tokens.start..whole).step_by(TOKENS).enumerate() {
-            let ahead = Ahead::new(panels_at_once * bytes, strip, strips);
-            // At least once, so that rows without blocks are written too.
-            for at in (0..blocks.max(1)).step_by(DEPTH) {
-                let depth = (blocks - at).min(DEPTH);
-                packed.take::<F>(acts, blocks, at, first);
-                for (p, acc) in chunk.clone().zip(&mut accs) {
-                    let begin = if at == 0 { [_mm512_setzero_ps(); TOKENS] } else { *acc };
-                    let sums = multiply::<F>(Blocks::of(w, p).skip::<F>(at), &packed, depth, begin, ahead);
-                    if at + depth < blocks {
-                        *acc = sums;
-                        continue;
-                    }
-                    let row = (p - start) * ROWS;
-                    let len = (out.rows() - row).min(ROWS);
-                    for (t, dot) in sums.into_iter().enumerate() {
-                        put(out.part(first + t, row, len), dot, how);
-                    }
-                }
-            }
-        }
-        few::some::<F>(w, (chunk, start), acts, whole..tokens.end, out, how);
-    }
-}
-
-/// Adds the first `depth` blocks of `w` to the products with a tile's tokens.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn multiply<const F: u8>(
-    w: Blocks<'_>,
-    acts: &Packed,
-    depth: usize,
-    mut acc: [__m512; TOKENS],
-    ahead: Ahead,
-) -> [__m512; TOKENS] {
-    let flip = _mm512_set1_epi8(-128);
-    let mask = _mm512_set1_epi8(0x0f);
-    for (b, (payload, d)) in (0..depth.min(DEPTH)).zip(w.each::<F>()) {
-        for line in ahead.after(payload) {
-            fetch(line);
-        }
-        let mut isum = [_mm512_setzero_si512(); TOKENS];
-        if F != Q4M {
-            for (isum, offset) in isum.iter_mut().zip(&acts.offset) {
-                *isum = _mm512_set1_epi32(offset[b]);
-            }
-        }
-        for (step, bytes) in payload.iter().enumerate() {
-            let bytes = load_bytes(bytes);
-            if F == Q8 {
-                step_of(_mm512_xor_si512(bytes, flip), acts, b, step, &mut isum);
-            } else {
-                step_of(_mm512_and_si512(bytes, mask), acts, b, step, &mut isum);
-                step_of(_mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask), acts, b, step + 4, &mut isum);
-            }
-        }
-        let (d, m) = match (scales::<F>(d), isum) {
-            (d, [sum, ..]) if F == Q4M => after(sum, d),
-            (d, _) => d,
-        };
-        for (((acc, isum), scale), offset) in acc.iter_mut().zip(isum).zip(&acts.scale).zip(&acts.offset) {
-            *acc = add::<F>(*acc, isum, d, m, scale[b], offset[b]);
-        }
-    }
-    acc
-}
-
-/// Scales and minima, not to be used before there is `sum`. No instruction: without it the compiler begins with the products
-/// of all tokens' scales, and these take more registers than there are.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn after(sum: __m512i, (mut d, mut m): (__m512, __m512)) -> (__m512, __m512) {
-    // SAFETY: nothing is done.
-    unsafe {
-        asm!(
-            "/* {d} {m} {sum} */",
-            d = inout(zmm_reg) d,
-            m = inout(zmm_reg) m,
-            sum = in(zmm_reg) sum,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    (d, m)
-}
-
-/// Four neighbours of each row with those of each token, of block `b`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn step_of(w: __m512i, acts: &Packed, b: usize, step: usize, isum: &mut [__m512i; TOKENS]) {
-    for (isum, q) in isum.iter_mut().zip(&acts.q) {
-        if let Some(q) = q[b].as_chunks::<4>().0.get(step) {
-            *isum = _mm512_dpbusd_epi32(*isum, w, broadcast(q));
-        }
     }
 }
 

@@ -11,6 +11,7 @@ pub(super) mod matmul;
 mod peak;
 #[cfg(test)]
 mod tests;
+pub(super) mod tiles;
 
 use core::ops::Range;
 

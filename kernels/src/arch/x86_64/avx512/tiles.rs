@@ -1,0 +1,186 @@
+//! Products of many tokens (prefill) with panels of sixteen rows.
+//!
+//! [`DEPTH`] blocks of [`TOKENS`] tokens are packed into a small array that stays in the first-level cache, and some panels
+//! are multiplied with it, one after the other, with all sums in registers, from the first block to the last where rows are
+//! short. Activations come from memory to all lanes as part of the multiplication; meanwhile the panels that
+//! come next are fetched. The 512-bit units bound this: eight multiplications a block and, on the same two ports (Zen 4), two
+//! products with scales.
+
+use core::{
+    arch::{asm, x86_64::*},
+    ops::Range,
+};
+
+use super::{
+    super::ahead::Ahead,
+    few,
+    lanes::{fetch, load_bytes, put},
+    matmul::{Blocks, Q4M, Q8, ROWS, add, broadcast, offset, scales, vectors},
+};
+use crate::{
+    BLOCK, Matrix, Store, Tile,
+    acts::{ActRow, Acts},
+    slice::{copy, part},
+};
+
+/// Tokens of a tile: two registers each, sums of floats and sums of integers, beside a vector of weights.
+pub(super) const TOKENS: usize = 12;
+/// Bytes of panels that use packed activations, at most: with as many that are fetched for later, they stay in a second-level
+/// cache.
+const PANEL_BYTES: usize = 192 << 10;
+/// Blocks that are packed at once.
+const DEPTH: usize = 24;
+/// Panels at most where rows are longer than that: their sums wait in memory.
+const PANELS: usize = 16;
+
+/// A stretch of the activations of a tile's tokens, all of it at distances that are known when this is compiled.
+struct Packed {
+    q: [[[i8; BLOCK]; DEPTH]; TOKENS],
+    scale: [[f32; DEPTH]; TOKENS],
+    /// See [`offset`].
+    offset: [[i32; DEPTH]; TOKENS],
+}
+
+impl Packed {
+    const ZERO: Self =
+        Self { q: [[[0; BLOCK]; DEPTH]; TOKENS], scale: [[0.0; DEPTH]; TOKENS], offset: [[0; DEPTH]; TOKENS] };
+
+    /// Takes the blocks from `start` on, as many as there are and fit, of the tokens from `first` on.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn take<const F: u8>(&mut self, acts: &Acts<'_>, blocks: usize, start: usize, first: usize) {
+        let depth = (blocks - start).min(DEPTH);
+        let numbers = self.scale.iter_mut().zip(&mut self.offset);
+        for (t, (to, (to_scale, to_offset))) in self.q.iter_mut().zip(numbers).enumerate() {
+            let ActRow { q, scale, sum } = acts.row(first + t);
+            copy(to.as_flattened_mut(), part(q, start * BLOCK, depth * BLOCK));
+            copy(to_scale, part(scale, start, depth));
+            for ((to, scale), sum) in to_offset.iter_mut().zip(to_scale).zip(part(sum, start, depth)) {
+                *to = offset::<F>(*scale, *sum);
+            }
+        }
+    }
+}
+
+/// Some tokens of the product, of which `out` begins with the first panel.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(in super::super) fn tiles<const F: u8>(
+    w: &Matrix<'_>,
+    panels: Range<usize>,
+    acts: &Acts<'_>,
+    tokens: Range<usize>,
+    out: &mut Tile<'_>,
+    how: Store,
+) {
+    let (blocks, start) = (w.blocks(), panels.start);
+    let bytes = blocks * vectors::<F>() * 64;
+    let most = if blocks > DEPTH { PANELS } else { usize::MAX };
+    let panels_at_once = (PANEL_BYTES / bytes.max(1)).clamp(1, most);
+    let mut packed = Packed::ZERO;
+    let mut accs = [[_mm512_setzero_ps(); TOKENS]; PANELS];
+    let whole = tokens.end - tokens.len() % TOKENS;
+    let strips = tokens.len() / TOKENS;
+    let mut next = start;
+    while next < panels.end {
+        let chunk = next..(next + panels_at_once).min(panels.end);
+        next = chunk.end;
+        for (strip, first) in (tokens.start..whole).step_by(TOKENS).enumerate() {
+            let ahead = Ahead::new(panels_at_once * bytes, strip, strips);
+            // At least once, so that rows without blocks are written too.
+            for at in (0..blocks.max(1)).step_by(DEPTH) {
+                let depth = (blocks - at).min(DEPTH);
+                packed.take::<F>(acts, blocks, at, first);
+                for (index, p) in chunk.clone().enumerate() {
+                    let begin = match accs.get(index) {
+                        Some(sums) if at > 0 => *sums,
+                        _ => [_mm512_setzero_ps(); TOKENS],
+                    };
+                    let sums = multiply::<F>(Blocks::of(w, p).skip::<F>(at), &packed, depth, begin, ahead);
+                    if at + depth < blocks {
+                        if let Some(acc) = accs.get_mut(index) {
+                            *acc = sums;
+                        }
+                        continue;
+                    }
+                    let row = (p - start) * ROWS;
+                    let len = (out.rows() - row).min(ROWS);
+                    for (t, dot) in sums.into_iter().enumerate() {
+                        put(out.part(first + t, row, len), dot, how);
+                    }
+                }
+            }
+        }
+        few::some::<F>(w, (chunk, start), acts, whole..tokens.end, out, how);
+    }
+}
+
+/// Adds the first `depth` blocks of `w` to the products with a tile's tokens.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn multiply<const F: u8>(
+    w: Blocks<'_>,
+    acts: &Packed,
+    depth: usize,
+    mut acc: [__m512; TOKENS],
+    ahead: Ahead,
+) -> [__m512; TOKENS] {
+    let flip = _mm512_set1_epi8(-128);
+    let mask = _mm512_set1_epi8(0x0f);
+    for (b, (payload, d)) in (0..depth.min(DEPTH)).zip(w.each::<F>()) {
+        for line in ahead.after(payload) {
+            fetch(line);
+        }
+        let mut isum = [_mm512_setzero_si512(); TOKENS];
+        if F != Q4M {
+            for (isum, offset) in isum.iter_mut().zip(&acts.offset) {
+                *isum = _mm512_set1_epi32(offset[b]);
+            }
+        }
+        for (step, bytes) in payload.iter().enumerate() {
+            let bytes = load_bytes(bytes);
+            if F == Q8 {
+                step_of(_mm512_xor_si512(bytes, flip), acts, b, step, &mut isum);
+            } else {
+                step_of(_mm512_and_si512(bytes, mask), acts, b, step, &mut isum);
+                step_of(_mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask), acts, b, step + 4, &mut isum);
+            }
+        }
+        let (d, m) = match (scales::<F>(d), isum) {
+            (d, [sum, ..]) if F == Q4M => after(sum, d),
+            (d, _) => d,
+        };
+        for (((acc, isum), scale), offset) in acc.iter_mut().zip(isum).zip(&acts.scale).zip(&acts.offset) {
+            *acc = add::<F>(*acc, isum, d, m, scale[b], offset[b]);
+        }
+    }
+    acc
+}
+
+/// Scales and minima, not to be used before there is `sum`. No instruction: without it the compiler begins with the products
+/// of all tokens' scales, and these take more registers than there are.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn after(sum: __m512i, (mut d, mut m): (__m512, __m512)) -> (__m512, __m512) {
+    // SAFETY: nothing is done.
+    unsafe {
+        asm!(
+            "/* {d} {m} {sum} */",
+            d = inout(zmm_reg) d,
+            m = inout(zmm_reg) m,
+            sum = in(zmm_reg) sum,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    (d, m)
+}
+
+/// Four neighbours of each row with those of each token, of block `b`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn step_of(w: __m512i, acts: &Packed, b: usize, step: usize, isum: &mut [__m512i; TOKENS]) {
+    for (isum, q) in isum.iter_mut().zip(&acts.q) {
+        if let Some(q) = q[b].as_chunks::<4>().0.get(step) {
+            *isum = _mm512_dpbusd_epi32(*isum, w, broadcast(q));
+        }
+    }
+}
