@@ -1,6 +1,6 @@
 //! Methods that a set has from the one it is built on, its field 0: a newer instruction changes products, and little else.
 
-/// Operations on vectors, and what stores them in the cache.
+/// Operations on vectors but for the gate, and what stores them in the cache.
 macro_rules! inherited_vectors {
     () => {
         fn quantise(&self, x: &[f32], row: $crate::acts::ActRowMut<'_>) -> Result<(), $crate::NotFinite> {
@@ -30,16 +30,21 @@ macro_rules! inherited_vectors {
             self.0.rotate(x, cos_sin, pairs);
         }
 
-        fn gate(&self, function: $crate::Gate, gate: &mut [f32], up: &[f32]) {
-            self.0.gate(function, gate, up);
-        }
-
         fn store_f16(&self, x: &[f32], out: &mut [u16]) -> Result<(), $crate::NotFinite> {
             self.0.store_f16(x, out)
         }
 
         fn store_i8(&self, x: &[f32], out: &mut [i8]) -> Result<u16, $crate::NotFinite> {
             self.0.store_i8(x, out)
+        }
+    };
+}
+
+/// The gate, most of which is an exponential.
+macro_rules! inherited_gate {
+    () => {
+        fn gate(&self, function: $crate::Gate, gate: &mut [f32], up: &[f32]) {
+            self.0.gate(function, gate, up);
         }
     };
 }

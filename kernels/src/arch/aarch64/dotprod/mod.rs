@@ -52,6 +52,7 @@ impl Kernels for Dotprod {
     }
 
     inherited_vectors!();
+    inherited_gate!();
 
     fn peak(&self, rounds: usize) -> usize {
         // SAFETY: `self` exists, so this CPU has the instructions.

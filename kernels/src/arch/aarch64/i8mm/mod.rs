@@ -49,6 +49,7 @@ impl Kernels for I8mm {
     }
 
     inherited_vectors!();
+    inherited_gate!();
 
     fn peak(&self, rounds: usize) -> usize {
         // SAFETY: `self` exists, so this CPU has the instructions.

@@ -54,6 +54,7 @@ impl Kernels for Amx {
     }
 
     inherited_vectors!();
+    inherited_gate!();
 
     fn peak(&self, rounds: usize) -> usize {
         tile::peak(rounds)

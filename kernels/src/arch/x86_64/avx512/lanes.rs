@@ -71,6 +71,38 @@ pub(in super::super) fn load_sums(x: &[i32; 16]) -> __m512i {
     unsafe { _mm512_loadu_si512(x.as_ptr().cast()) }
 }
 
+/// Sixteen rows as sixteen columns: number `i` of row `j` becomes number `j` of row `i`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(in super::super) fn transpose(rows: [__m512i; 16]) -> [__m512i; 16] {
+    // Among four neighbouring rows, in lanes of 128 bits: `fours[4 i + j]` has number `j` of each lane of rows `4 i ..`.
+    let mut fours = rows;
+    for four in fours.as_chunks_mut::<4>().0 {
+        let [a, b, c, d] = *four;
+        let (ab, cd) = (_mm512_unpacklo_epi32(a, b), _mm512_unpacklo_epi32(c, d));
+        let (ab_high, cd_high) = (_mm512_unpackhi_epi32(a, b), _mm512_unpackhi_epi32(c, d));
+        *four = [
+            _mm512_unpacklo_epi64(ab, cd),
+            _mm512_unpackhi_epi64(ab, cd),
+            _mm512_unpacklo_epi64(ab_high, cd_high),
+            _mm512_unpackhi_epi64(ab_high, cd_high),
+        ];
+    }
+    // Lanes of 128 bits among fours.
+    let mut out = rows;
+    for j in 0..4 {
+        let [a, b, c, d] = [fours[j], fours[4 + j], fours[8 + j], fours[12 + j]];
+        let (ab, cd) = (_mm512_shuffle_i32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_i32x4::<0b01_00_01_00>(c, d));
+        let (ab_high, cd_high) =
+            (_mm512_shuffle_i32x4::<0b11_10_11_10>(a, b), _mm512_shuffle_i32x4::<0b11_10_11_10>(c, d));
+        out[j] = _mm512_shuffle_i32x4::<0b10_00_10_00>(ab, cd);
+        out[4 + j] = _mm512_shuffle_i32x4::<0b11_01_11_01>(ab, cd);
+        out[8 + j] = _mm512_shuffle_i32x4::<0b10_00_10_00>(ab_high, cd_high);
+        out[12 + j] = _mm512_shuffle_i32x4::<0b11_01_11_01>(ab_high, cd_high);
+    }
+    out
+}
+
 /// The first `len` lanes, at most sixteen.
 #[inline]
 pub(in super::super) fn lanes(len: usize) -> __mmask16 {

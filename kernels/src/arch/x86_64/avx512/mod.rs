@@ -12,12 +12,13 @@ mod peak;
 #[cfg(test)]
 mod tests;
 pub(super) mod tiles;
+mod vector;
 
 use core::ops::Range;
 
 use super::{Avx2, detect};
 use crate::{
-    CacheRows, Format, Input, Kernels, Matrix, Panel, Queries, Store, Tile, arch::together, arena::Line, scalar,
+    CacheRows, Format, Gate, Input, Kernels, Matrix, Panel, Queries, Store, Tile, arch::together, arena::Line, scalar,
 };
 
 /// Proof that AVX-512 F, BW, VL and VNNI may be executed, and all of [`Avx2`].
@@ -56,6 +57,11 @@ impl Kernels for Avx512Vnni {
     }
 
     inherited_vectors!();
+
+    fn gate(&self, function: Gate, gate: &mut [f32], up: &[f32]) {
+        // SAFETY: `self` exists, so this CPU has the features the function enables; it asks for nothing else.
+        unsafe { vector::gate(function, gate, up) }
+    }
 
     fn peak(&self, rounds: usize) -> usize {
         // SAFETY: `self` exists, so this CPU has the features the function enables; it asks for nothing else.

@@ -48,6 +48,7 @@ impl Kernels for AvxVnni {
     }
 
     inherited_vectors!();
+    inherited_gate!();
 
     fn peak(&self, rounds: usize) -> usize {
         // SAFETY: `self` exists, so this CPU has the features the function enables; it asks for nothing else.

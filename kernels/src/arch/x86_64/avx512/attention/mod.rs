@@ -61,13 +61,32 @@ pub(super) fn attend(
         return few::attend(queries, on, scores, out);
     }
     let Some(lanes) = Lanes::of(queries) else { return false };
+    if dim <= NARROW_DIM {
+        all::<NARROW_DIM, { NARROW_DIM / LANES }>(queries, (&lanes, heads), &on, scores, out)
+    } else {
+        all::<MAX_DIM, { MAX_DIM / LANES }>(queries, (&lanes, heads), &on, scores, out)
+    }
+}
+
+/// Heads of at most `D` elements, sixteen in each of `V` vectors: what is kept of them is first filled with zeros, which would
+/// take long for heads that need little of it.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn all<const D: usize, const V: usize>(
+    queries: &Queries<'_>,
+    (lanes, heads): (&Lanes, NonZeroUsize),
+    on: &Stretch<'_>,
+    scores: &mut [f32],
+    out: &mut Tile<'_>,
+) -> bool {
+    let dim = queries.head_dim;
     let Some(scores) = scores.as_chunks_mut::<LANES>().0.get_mut(on.first..on.first + on.len) else { return false };
     // SAFETY: two arrays of sixteen integers.
     let (start, end) =
         unsafe { (_mm512_loadu_si512(lanes.start.as_ptr().cast()), _mm512_loadu_si512(lanes.end.as_ptr().cast())) };
     let seen = Seen { start, end };
-    let Some(max) = scores::all(queries, &lanes.unit, seen, &on.keys, on.first, scores) else { return false };
-    let mut acc = [[0.0; MAX_DIM]; LANES];
+    let Some(max) = scores::all::<D, V>(queries, &lanes.unit, seen, &on.keys, on.first, scores) else { return false };
+    let mut acc = [[0.0; D]; LANES];
     let mut sum = _mm512_setzero_ps();
     for (chunk, weights) in scores.chunks_mut(CHUNK).enumerate() {
         let values = on.values.part(dim, chunk * CHUNK, weights.len());
@@ -99,7 +118,7 @@ fn weigh(weights: &mut [[f32; LANES]], from: usize, seen: Seen, max: __m512, val
     let mut pos = from;
     for rows in weights.chunks_mut(8) {
         for (row, sum) in rows.iter_mut().zip(&mut sums) {
-            let weight = exp_cut(seen.at(pos), _mm512_sub_ps(load_part(row), max));
+            let [weight] = exp_cut([seen.at(pos)], [_mm512_sub_ps(load_part(row), max)]);
             *sum = _mm512_add_ps(*sum, weight);
             store(
                 row,
@@ -139,6 +158,9 @@ impl Scales {
         self.0.as_flattened().get(index).copied().unwrap_or(0.0)
     }
 }
+
+/// The heads of most small models are no wider.
+const NARROW_DIM: usize = 64;
 
 /// Blocks of a head.
 const BLOCKS: usize = MAX_DIM / BLOCK;

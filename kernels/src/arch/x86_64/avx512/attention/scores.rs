@@ -4,10 +4,10 @@
 use core::arch::x86_64::*;
 
 use super::{
-    super::lanes::{fetch, load_f16, load_part, store},
+    super::lanes::{fetch, load_f16, load_part, store, transpose},
     BLOCKS, LANES, MAX_DIM, Scales, Seen,
 };
-use crate::{BLOCK, CacheRows, Queries, scalar::CHUNK};
+use crate::{BLOCK, CacheRows, Queries, arch::together::row, scalar::CHUNK, slice::part};
 
 /// Keys at once.
 pub(super) const KEYS: usize = 8;
@@ -18,7 +18,7 @@ pub(super) const AHEAD: usize = 4096;
 /// when lengths do not fit each other.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn all(
+pub(super) fn all<const D: usize, const V: usize>(
     queries: &Queries<'_>,
     unit: &[i32; LANES],
     seen: Seen,
@@ -29,8 +29,8 @@ pub(super) fn all(
     let (scale, max) = (_mm512_set1_ps(queries.att_scale), _mm512_set1_ps(f32::NEG_INFINITY));
     let mut out = Out { scale, seen, first, max };
     match *keys {
-        CacheRows::F32(keys) => floats(queries, unit, keys, |key| load_part(key), scores, &mut out)?,
-        CacheRows::F16(keys) => floats(queries, unit, keys, |key| load_f16(key), scores, &mut out)?,
+        CacheRows::F32(keys) => floats::<_, D, V>(queries, unit, keys, |key| load_part(key), scores, &mut out)?,
+        CacheRows::F16(keys) => floats::<_, D, V>(queries, unit, keys, |key| load_f16(key), scores, &mut out)?,
         CacheRows::I8 { q, scale } => {
             let x = Codes::of(queries, unit)?;
             let mut bytes = [[[0; BLOCK]; KEYS]; BLOCKS];
@@ -53,11 +53,11 @@ pub(super) fn all(
 
 /// Sixteen elements of each of some keys as floats, then the next sixteen. Where keys are fewer, some of those before them are
 /// left, for whose scores there is no place.
-type Wide = [[[f32; 16]; KEYS]; MAX_DIM / 16];
+type Wide<const V: usize> = [[[f32; 16]; KEYS]; V];
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn floats<T>(
+fn floats<T, const D: usize, const V: usize>(
     queries: &Queries<'_>,
     unit: &[i32; LANES],
     keys: &[T],
@@ -65,10 +65,10 @@ fn floats<T>(
     scores: &mut [[f32; LANES]],
     out: &mut Out,
 ) -> Option<()> {
-    let mut x = Floats { x: [[0.0; LANES]; MAX_DIM], dim: queries.head_dim };
+    let mut x = Floats { x: [[0.0; LANES]; D], dim: queries.head_dim };
     x.fill(queries, unit)?;
     let dim = queries.head_dim;
-    let mut wide: Wide = [[[0.0; 16]; KEYS]; MAX_DIM / 16];
+    let mut wide: Wide<V> = [[[0.0; 16]; KEYS]; V];
     let groups = scores.chunks_mut(KEYS).zip(keys.chunks((KEYS * dim).max(1)));
     for (at, (scores, keys)) in (0..).step_by(KEYS).zip(groups) {
         for (k, key) in keys.chunks_exact(dim.max(1)).enumerate() {
@@ -106,19 +106,24 @@ impl Out {
 }
 
 /// Float queries, `[head_dim][lane]`.
-struct Floats {
-    x: [[f32; LANES]; MAX_DIM],
+struct Floats<const D: usize> {
+    x: [[f32; LANES]; D],
     dim: usize,
 }
 
-impl Floats {
+impl<const D: usize> Floats<D> {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn fill(&mut self, queries: &Queries<'_>, unit: &[i32; LANES]) -> Option<()> {
-        let gather = Gather::new(unit, queries.head_dim, queries.x.len())?;
-        for (at, x) in self.x.iter_mut().take(self.dim).enumerate() {
-            // SAFETY: `at` is below the width that `new` was given with the slice's length.
-            store(x, _mm512_castsi512_ps(unsafe { gather.at(queries.x.as_ptr().cast(), at) }));
+        for (at, x) in self.x.as_chunks_mut::<LANES>().0.iter_mut().take(self.dim / LANES).enumerate() {
+            let mut turned = [_mm512_setzero_si512(); LANES];
+            for (turned, unit) in turned.iter_mut().zip(unit) {
+                let row = row(queries.x, *unit, self.dim)?;
+                *turned = _mm512_castps_si512(load_part(part(row, at * LANES, LANES)));
+            }
+            for (x, turned) in x.iter_mut().zip(transpose(turned)) {
+                store(x, _mm512_castsi512_ps(turned));
+            }
         }
         Some(())
     }
@@ -126,7 +131,7 @@ impl Floats {
     /// The contract's sums over `head_dim`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn dots(&self, keys: &Wide) -> [__m512; KEYS] {
+    fn dots<const V: usize>(&self, keys: &Wide<V>) -> [__m512; KEYS] {
         // The partial sums in the order of the tree, so that few wait for others.
         let even =
             add(add(self.partial(keys, 0), self.partial(keys, 4)), add(self.partial(keys, 2), self.partial(keys, 6)));
@@ -138,7 +143,7 @@ impl Floats {
     /// The partial sum over the elements `i` with `i % 8 == at`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn partial(&self, keys: &Wide, at: usize) -> [__m512; KEYS] {
+    fn partial<const V: usize>(&self, keys: &Wide<V>, at: usize) -> [__m512; KEYS] {
         let mut sums = [_mm512_setzero_ps(); KEYS];
         for (x, keys) in self.x.as_chunks::<16>().0.iter().zip(keys).take(self.dim / 16) {
             for i in [at, at + 8] {

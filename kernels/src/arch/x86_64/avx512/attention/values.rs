@@ -6,7 +6,7 @@ use core::arch::x86_64::*;
 
 use super::{
     super::lanes::{fetch, load_f16, load_part, store},
-    LANES, MAX_DIM,
+    LANES,
     scores::AHEAD,
 };
 use crate::CacheRows;
@@ -15,7 +15,12 @@ use crate::CacheRows;
 /// are `weights`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn add(weights: &[[f32; LANES]], values: &CacheRows<'_>, dim: usize, acc: &mut [[f32; MAX_DIM]; LANES]) {
+pub(super) fn add<const D: usize>(
+    weights: &[[f32; LANES]],
+    values: &CacheRows<'_>,
+    dim: usize,
+    acc: &mut [[f32; D]; LANES],
+) {
     match *values {
         CacheRows::F32(values) => rows(weights, values, |v| load_part(v), dim, acc),
         CacheRows::F16(values) => rows(weights, values, |v| load_f16(v), dim, acc),
@@ -33,12 +38,12 @@ pub(super) fn load_i8(x: &[i8; 16]) -> __m512 {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn rows<T>(
+fn rows<T, const D: usize>(
     weights: &[[f32; LANES]],
     values: &[T],
     widen: impl Fn(&[T; 16]) -> __m512,
     dim: usize,
-    acc: &mut [[f32; MAX_DIM]; LANES],
+    acc: &mut [[f32; D]; LANES],
 ) {
     for at in (0..dim).step_by(16) {
         let mut sums = [_mm512_setzero_ps(); LANES];
