@@ -211,7 +211,6 @@ impl<'a> Matrix<'a> {
     }
 
     /// Scales and payload of panel `p` and all that follow it; empty when there is no such panel.
-    #[cfg(any(feature = "dsp", feature = "helium"))]
     #[allow(dead_code, reason = "for kernel sets that not every architecture has")]
     pub(crate) fn panels_from(&self, p: usize) -> (&'a [u16], &'a [u8]) {
         let blocks = p.saturating_mul(self.blocks()).saturating_mul(self.panel().rows());

@@ -4,15 +4,14 @@
 //! make one block of sixteen rows exact. A nibble is unsigned as it is; an int8 is after `^ 0x80`. What is too much in each
 //! weight, 8 or 128, leaves through the block's sum of activations, from which the int32 accumulator starts.
 //!
-//! One token (decode) is a stream: panels in the order they lie in memory. A few are [`super::few`]'s, many (prefill)
-//! [`super::tiles`]'.
+//! One token (decode) is [`super::one`]'s, a few are [`super::few`]'s, many (prefill) [`super::tiles`]'.
 
 use core::{arch::x86_64::*, ops::Range};
 
 use super::{
-    super::detect,
     few::{self, FEW},
-    lanes::{fetch, load_bytes, load_f16, put},
+    lanes::{load_bytes, load_f16},
+    one::one,
     tiles::tiles,
 };
 use crate::{
@@ -56,6 +55,13 @@ impl<'a> Blocks<'a> {
     #[inline]
     pub(in super::super) fn of(w: &Matrix<'a>, p: usize) -> Self {
         Self { scales: w.panel_scales(p).as_chunks().0, payload: w.panel_payload(p).as_chunks().0 }
+    }
+
+    /// Panel `p` and all that follow.
+    #[inline]
+    pub(super) fn from(w: &Matrix<'a>, p: usize) -> Self {
+        let (scales, payload) = w.panels_from(p);
+        Self { scales: scales.as_chunks().0, payload: payload.as_chunks().0 }
     }
 
     /// What follows the first `blocks` blocks.
@@ -112,9 +118,9 @@ pub(super) fn matmul(w: &Matrix<'_>, panels: Range<usize>, x: &Input<'_>, out: &
     }
     let at = panels.start;
     match (w.format(), tokens) {
-        (Format::Q8, 1) => matvec::<Q8>(w, panels, &x.acts, out, how),
-        (Format::Q4, 1) => matvec::<Q4>(w, panels, &x.acts, out, how),
-        (Format::Q4M, 1) => matvec::<Q4M>(w, panels, &x.acts, out, how),
+        (Format::Q8, 1) => one::<Q8>(w, panels, &x.acts, out, how),
+        (Format::Q4, 1) => one::<Q4>(w, panels, &x.acts, out, how),
+        (Format::Q4M, 1) => one::<Q4M>(w, panels, &x.acts, out, how),
         (Format::Q8, 2..=FEW) => few::some::<Q8>(w, (panels, at), &x.acts, 0..tokens, out, how),
         (Format::Q4, 2..=FEW) => few::some::<Q4>(w, (panels, at), &x.acts, 0..tokens, out, how),
         (Format::Q4M, 2..=FEW) => few::some::<Q4M>(w, (panels, at), &x.acts, 0..tokens, out, how),
@@ -187,76 +193,4 @@ pub(super) fn add<const F: u8>(acc: __m512, isum: __m512i, d: __m512, m: __m512,
     } else {
         _mm512_add_ps(acc, product)
     }
-}
-
-/// One token, in the way this CPU's memory is read fastest (measured, one and two cores): Intel's prefetchers stop at each
-/// page's end, so lines are asked for well ahead and one stream at a time; Zen 4's follow two streams further than they
-/// may be asked for, and what is asked for takes the place of what they would have brought.
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn matvec<const F: u8>(w: &Matrix<'_>, panels: Range<usize>, acts: &Acts<'_>, out: &mut Tile<'_>, how: Store) {
-    if detect::prefetches_well() {
-        streams::<F, 2, false>(w, panels, acts, out, how);
-    } else {
-        streams::<F, 1, true>(w, panels, acts, out, how);
-    }
-}
-
-/// One token, `S` equal stretches of the panels side by side; `FETCH`: ask for what comes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn streams<const F: u8, const S: usize, const FETCH: bool>(
-    w: &Matrix<'_>,
-    panels: Range<usize>,
-    acts: &Acts<'_>,
-    out: &mut Tile<'_>,
-    how: Store,
-) {
-    let Some(act) = ActBlocks::of(acts, 0, w.blocks()) else { return };
-    let mut store = |at: usize, dot| {
-        let at = at * ROWS;
-        let len = (out.rows() - at).min(ROWS);
-        put(out.part(0, at, len), dot, how);
-    };
-    let each = panels.len() / S;
-    for p in 0..each {
-        let at: [usize; S] = core::array::from_fn(|s| s * each + p);
-        let dots = dots::<F, S, FETCH>(at.map(|at| Blocks::of(w, panels.start + at)), act);
-        for (at, dot) in at.into_iter().zip(dots) {
-            store(at, dot);
-        }
-    }
-    for at in each * S..panels.len() {
-        let [dot] = dots::<F, 1, FETCH>([Blocks::of(w, panels.start + at)], act);
-        store(at, dot);
-    }
-}
-
-/// The products of `S` panels with one token. Of a panel's chain over the blocks only the addition is serial.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn dots<const F: u8, const S: usize, const FETCH: bool>(w: [Blocks<'_>; S], act: ActBlocks<'_>) -> [__m512; S] {
-    let (vectors, scale_count) = (vectors::<F>(), scale_count::<F>());
-    let mut acc = [_mm512_setzero_ps(); S];
-    let acts = act.q.iter().zip(act.scale).zip(act.sum);
-    for (b, ((q, scale), sum)) in acts.enumerate() {
-        let offset = offset::<F>(*scale, *sum);
-        for (w, acc) in w.iter().zip(&mut acc) {
-            let payload = w.payload.get(b * vectors..(b + 1) * vectors);
-            let d = w.scales.get(b * scale_count..(b + 1) * scale_count);
-            let (Some(payload), Some(d)) = (payload, d) else { continue };
-            if FETCH {
-                for line in payload {
-                    fetch(line.as_ptr().wrapping_byte_add(AHEAD));
-                }
-                fetch(d.as_ptr().wrapping_byte_add(SCALES_AHEAD));
-            }
-            let (d, m) = scales::<F>(d);
-            let mut isum = if F == Q4M { _mm512_setzero_si512() } else { _mm512_set1_epi32(offset) };
-            for (w, q) in unpack::<F>(payload).iter().zip(q.as_chunks::<4>().0) {
-                isum = _mm512_dpbusd_epi32(isum, *w, broadcast(q));
-            }
-            *acc = add::<F>(*acc, isum, d, m, *scale, offset);
-        }
-    }
-    acc
 }

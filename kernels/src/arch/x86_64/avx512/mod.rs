@@ -8,6 +8,7 @@ mod few;
 pub(super) mod lanes;
 mod math;
 pub(super) mod matmul;
+mod one;
 mod peak;
 #[cfg(test)]
 mod tests;
