@@ -68,13 +68,10 @@ pub(super) fn both<const N: usize>(
 /// `e^x` in the lanes of `seen` where `x` is above the cut, +0.0 in the others; see [`crate::math::exp_cut`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn exp_cut<const N: usize>(seen: [__mmask16; N], x: [__m512; N]) -> [__m512; N] {
-    let mut y = exp(x);
-    for ((y, x), seen) in y.iter_mut().zip(x).zip(seen) {
-        let above = _mm512_mask_cmp_ps_mask::<_CMP_GT_OQ>(seen, x, _mm512_set1_ps(SOFTMAX_CUT));
-        *y = _mm512_maskz_mov_ps(above, *y);
-    }
-    y
+pub(super) fn exp_cut(seen: __mmask16, x: __m512) -> __m512 {
+    let above = _mm512_mask_cmp_ps_mask::<_CMP_GT_OQ>(seen, x, _mm512_set1_ps(SOFTMAX_CUT));
+    let [y] = exp([x]);
+    _mm512_maskz_mov_ps(above, y)
 }
 
 /// The contract's tree over eight partial sums, in every lane.

@@ -141,23 +141,42 @@ pub(in super::super) fn fits(w: &Matrix<'_>, panels: &Range<usize>, x: &Input<'_
         && (0..out.tokens().min(x.tokens)).all(|t| ActBlocks::of(&x.acts, t, w.blocks()).is_some())
 }
 
+/// Codes as unsigned bytes, 128 too large.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn unsigned(codes: __m512i) -> __m512i {
+    _mm512_xor_si512(codes, _mm512_set1_epi8(-128))
+}
+
+/// The low nibble of each byte.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn low(bytes: __m512i) -> __m512i {
+    _mm512_and_si512(bytes, _mm512_set1_epi8(0x0f))
+}
+
+/// The high nibble of each byte.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+pub(super) fn high(bytes: __m512i) -> __m512i {
+    low(_mm512_srli_epi16::<4>(bytes))
+}
+
 /// A block of weights as unsigned bytes, one vector a k-step.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn unpack<const F: u8>(payload: &[[u8; 64]]) -> [__m512i; 8] {
     let mut w = [_mm512_setzero_si512(); 8];
     if F == Q8 {
-        let flip = _mm512_set1_epi8(-128);
         for (w, bytes) in w.iter_mut().zip(payload) {
-            *w = _mm512_xor_si512(load_bytes(bytes), flip);
+            *w = unsigned(load_bytes(bytes));
         }
     } else {
-        let mask = _mm512_set1_epi8(0x0f);
-        let (low, high) = w.split_at_mut(4);
-        for ((low, high), bytes) in low.iter_mut().zip(high).zip(payload) {
+        let (first, second) = w.split_at_mut(4);
+        for ((to_low, to_high), bytes) in first.iter_mut().zip(second).zip(payload) {
             let bytes = load_bytes(bytes);
-            *low = _mm512_and_si512(bytes, mask);
-            *high = _mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask);
+            *to_low = low(bytes);
+            *to_high = high(bytes);
         }
     }
     w

@@ -13,7 +13,8 @@ use super::{
     super::detect,
     lanes::{fetch, load_bytes, put},
     matmul::{
-        AHEAD, ActBlocks, Blocks, Q4M, Q8, ROWS, SCALES_AHEAD, add, broadcast, offset, scale_count, scales, vectors,
+        AHEAD, ActBlocks, Blocks, Q4M, Q8, ROWS, SCALES_AHEAD, add, broadcast, high, low, offset, scale_count, scales,
+        unsigned, vectors,
     },
 };
 use crate::{BLOCK, Matrix, Store, Tile, acts::Acts};
@@ -159,20 +160,18 @@ fn load(to: &mut [__m512i; QUAD], from: &[[u8; 64]; QUAD]) {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn multiply<const F: u8>(mut isum: __m512i, w: &[__m512i; QUAD], q: &[i8; BLOCK], part: usize) -> __m512i {
-    let (low, high) = q.as_chunks::<4>().0.split_at(QUAD);
+    let (first, second) = q.as_chunks::<4>().0.split_at(QUAD);
     if F == Q8 {
-        let flip = _mm512_set1_epi8(-128);
-        for (w, q) in w.iter().zip(if part == 0 { low } else { high }) {
-            isum = _mm512_dpbusd_epi32(isum, _mm512_xor_si512(*w, flip), broadcast(q));
+        for (w, q) in w.iter().zip(if part == 0 { first } else { second }) {
+            isum = _mm512_dpbusd_epi32(isum, unsigned(*w), broadcast(q));
         }
         return isum;
     }
-    let mask = _mm512_set1_epi8(0x0f);
-    for (w, q) in w.iter().zip(low) {
-        isum = _mm512_dpbusd_epi32(isum, _mm512_and_si512(*w, mask), broadcast(q));
+    for (w, q) in w.iter().zip(first) {
+        isum = _mm512_dpbusd_epi32(isum, low(*w), broadcast(q));
     }
-    for (w, q) in w.iter().zip(high) {
-        isum = _mm512_dpbusd_epi32(isum, _mm512_and_si512(_mm512_srli_epi16::<4>(*w), mask), broadcast(q));
+    for (w, q) in w.iter().zip(second) {
+        isum = _mm512_dpbusd_epi32(isum, high(*w), broadcast(q));
     }
     isum
 }

@@ -15,7 +15,7 @@ use super::{
     super::ahead::Ahead,
     few,
     lanes::{fetch, load_bytes, put},
-    matmul::{Blocks, Q4M, Q8, ROWS, add, broadcast, offset, scales, vectors},
+    matmul::{Blocks, Q4M, Q8, ROWS, add, broadcast, high, low, offset, scales, unsigned, vectors},
 };
 use crate::{
     BLOCK, Matrix, Store, Tile,
@@ -45,11 +45,10 @@ impl Packed {
     const ZERO: Self =
         Self { q: [[[0; BLOCK]; DEPTH]; TOKENS], scale: [[0.0; DEPTH]; TOKENS], offset: [[0; DEPTH]; TOKENS] };
 
-    /// Takes the blocks from `start` on, as many as there are and fit, of the tokens from `first` on.
+    /// Takes `depth` blocks from `start` on of the tokens from `first` on.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-    fn take<const F: u8>(&mut self, acts: &Acts<'_>, blocks: usize, start: usize, first: usize) {
-        let depth = (blocks - start).min(DEPTH);
+    fn take<const F: u8>(&mut self, acts: &Acts<'_>, start: usize, depth: usize, first: usize) {
         let numbers = self.scale.iter_mut().zip(&mut self.offset);
         for (t, (to, (to_scale, to_offset))) in self.q.iter_mut().zip(numbers).enumerate() {
             let ActRow { q, scale, sum } = acts.row(first + t);
@@ -89,7 +88,7 @@ pub(in super::super) fn tiles<const F: u8>(
             // At least once, so that rows without blocks are written too.
             for at in (0..blocks.max(1)).step_by(DEPTH) {
                 let depth = (blocks - at).min(DEPTH);
-                packed.take::<F>(acts, blocks, at, first);
+                packed.take::<F>(acts, at, depth, first);
                 for (index, p) in chunk.clone().enumerate() {
                     let begin = match accs.get(index) {
                         Some(sums) if at > 0 => *sums,
@@ -124,8 +123,6 @@ fn multiply<const F: u8>(
     mut acc: [__m512; TOKENS],
     ahead: Ahead,
 ) -> [__m512; TOKENS] {
-    let flip = _mm512_set1_epi8(-128);
-    let mask = _mm512_set1_epi8(0x0f);
     for (b, (payload, d)) in (0..depth.min(DEPTH)).zip(w.each::<F>()) {
         for line in ahead.after(payload) {
             fetch(line);
@@ -139,10 +136,10 @@ fn multiply<const F: u8>(
         for (step, bytes) in payload.iter().enumerate() {
             let bytes = load_bytes(bytes);
             if F == Q8 {
-                step_of(_mm512_xor_si512(bytes, flip), acts, b, step, &mut isum);
+                step_of(unsigned(bytes), acts, b, step, &mut isum);
             } else {
-                step_of(_mm512_and_si512(bytes, mask), acts, b, step, &mut isum);
-                step_of(_mm512_and_si512(_mm512_srli_epi16::<4>(bytes), mask), acts, b, step + 4, &mut isum);
+                step_of(low(bytes), acts, b, step, &mut isum);
+                step_of(high(bytes), acts, b, step + 4, &mut isum);
             }
         }
         let (d, m) = match (scales::<F>(d), isum) {

@@ -21,7 +21,10 @@ pub(super) fn gate(function: Gate, gate: &mut [f32], up: &[f32]) {
     let (Some(gate), Some(up)) = (gate.get_mut(..count), up.get(..count)) else { return };
     match function {
         Gate::Silu => activate(gate, up, |x| {
-            sigmoid_of(x, each(x, |x| _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x), minus_zero()))))
+            sigmoid_of(
+                x,
+                each(x, |x| _mm512_castsi512_ps(_mm512_xor_si512(_mm512_castps_si512(x), _mm512_set1_epi32(i32::MIN)))),
+            )
         }),
         Gate::Gelu => activate(gate, up, |x| {
             let u = each(x, |x| {
@@ -33,12 +36,6 @@ pub(super) fn gate(function: Gate, gate: &mut [f32], up: &[f32]) {
         // The second operand where `x` is not above it, as the scalar comparison.
         Gate::Relu => activate(gate, up, |x| each(x, |x| _mm512_max_ps(x, _mm512_setzero_ps()))),
     }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn minus_zero() -> __m512i {
-    _mm512_set1_epi32(i32::MIN)
 }
 
 /// `x / (1 + e^u)`.

@@ -353,7 +353,7 @@ fn weigh(
     let mut sum = _mm256_setzero_ps();
     let at = (from..).step_by(16);
     for ((index, at), (scores, out)) in at.enumerate().zip(scores.chunks(16).zip(weights.as_chunks_mut::<16>().0)) {
-        let [weights] = exp_cut([seen(on, at)], [_mm512_sub_ps(load_part(scores), best)]);
+        let weights = exp_cut(seen(on, at), _mm512_sub_ps(load_part(scores), best));
         sum = _mm256_add_ps(sum, _mm512_castps512_ps256(weights));
         sum = _mm256_add_ps(sum, _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(weights))));
         let weights = match scale {
