@@ -3,7 +3,7 @@
 //! Of some vectors together: each step waits for the one before it, so that one vector after the other would leave the units
 //! idle, however far the processor looks ahead.
 
-use core::arch::x86_64::*;
+use core::arch::{asm, x86_64::*};
 
 use crate::math::{ROUND_MAGIC, SOFTMAX_CUT, exp_constants::*};
 
@@ -20,12 +20,12 @@ pub(super) fn exp<const N: usize>(x: [__m512; N]) -> [__m512; N] {
     let magic = _mm512_set1_ps(ROUND_MAGIC);
     let shifted = each(x, |x| multiply_add(x, LOG2_E, magic));
     let n = each(shifted, |shifted| _mm512_sub_ps(shifted, magic));
-    let r = both(x, n, |x, n| _mm512_sub_ps(x, _mm512_mul_ps(n, _mm512_set1_ps(LN2_HI))));
+    let r = in_step(both(x, n, |x, n| _mm512_sub_ps(x, _mm512_mul_ps(n, _mm512_set1_ps(LN2_HI)))));
     let r = both(r, n, |r, n| _mm512_sub_ps(r, _mm512_mul_ps(n, _mm512_set1_ps(LN2_LO))));
     let [c0, c1, rest @ ..] = POLY;
-    let mut p = each(r, |r| multiply_add(r, c0, _mm512_set1_ps(c1)));
+    let mut p = in_step(each(r, |r| multiply_add(r, c0, _mm512_set1_ps(c1))));
     for c in rest {
-        p = both(p, r, |p, r| _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(c)));
+        p = in_step(both(p, r, |p, r| _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(c))));
     }
     let p = both(p, r, |p, r| _mm512_add_ps(_mm512_mul_ps(p, _mm512_mul_ps(r, r)), r));
     let p = each(p, |p| _mm512_add_ps(p, _mm512_set1_ps(1.0)));
@@ -34,6 +34,19 @@ pub(super) fn exp<const N: usize>(x: [__m512; N]) -> [__m512; N] {
         let power = _mm512_slli_epi32::<23>(_mm512_add_epi32(exponent, _mm512_set1_epi32(127)));
         _mm512_mul_ps(p, _mm512_castsi512_ps(power))
     })
+}
+
+/// All vectors, before any goes on. No instruction: without it the compiler may order them one behind the other after all.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn in_step<const N: usize>(mut x: [__m512; N]) -> [__m512; N] {
+    if N > 1 {
+        for x in &mut x {
+            // SAFETY: nothing is done.
+            unsafe { asm!("/* {} */", inout(zmm_reg) *x, options(nomem, nostack, preserves_flags)) };
+        }
+    }
+    x
 }
 
 /// Never fused.
@@ -68,10 +81,13 @@ pub(super) fn both<const N: usize>(
 /// `e^x` in the lanes of `seen` where `x` is above the cut, +0.0 in the others; see [`crate::math::exp_cut`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn exp_cut(seen: __mmask16, x: __m512) -> __m512 {
-    let above = _mm512_mask_cmp_ps_mask::<_CMP_GT_OQ>(seen, x, _mm512_set1_ps(SOFTMAX_CUT));
-    let [y] = exp([x]);
-    _mm512_maskz_mov_ps(above, y)
+pub(super) fn exp_cut<const N: usize>(seen: [__mmask16; N], x: [__m512; N]) -> [__m512; N] {
+    let mut y = exp(x);
+    for ((y, x), seen) in y.iter_mut().zip(x).zip(seen) {
+        let above = _mm512_mask_cmp_ps_mask::<_CMP_GT_OQ>(seen, x, _mm512_set1_ps(SOFTMAX_CUT));
+        *y = _mm512_maskz_mov_ps(above, *y);
+    }
+    y
 }
 
 /// The contract's tree over eight partial sums, in every lane.

@@ -24,6 +24,7 @@ pub(super) const MOST: usize = 4;
 pub(super) const AHEAD: usize = 2048;
 /// Bytes of a register: elements of an int8 key that are multiplied at once.
 const SLICE: usize = 64;
+const MOST_OF_TWO: usize = 2 * SLICE;
 
 /// Whether heads are of a width for which this is written.
 pub(super) fn is_made_for(head_dim: usize) -> bool {
@@ -65,7 +66,7 @@ fn of<const H: usize>(queries: &Queries<'_>, on: Stretch<'_>, scores: &mut [f32]
             CacheRows::I8 { q, scale } => narrow::codes(queries, &on, q, scale, &mut scores),
         };
         return best.is_some_and(|best| {
-            second_pass::<H, NARROW>(&on, &scores, best, dim, out, |weights, values, acc| match *values {
+            second_pass(&on, &scores, best, dim, out, |weights, values, acc| match *values {
                 CacheRows::F32(values) => narrow::add(weights, values, |v| load_part(v), acc),
                 CacheRows::F16(values) => narrow::add(weights, values, |v| load_f16(v), acc),
                 CacheRows::I8 { q, .. } => narrow::add(weights, q, |v| load_i8(v), acc),
@@ -73,12 +74,16 @@ fn of<const H: usize>(queries: &Queries<'_>, on: Stretch<'_>, scores: &mut [f32]
         });
     }
     let best = match on.keys {
-        CacheRows::F32(keys) => floats(queries, &on, keys, |key| load_part(key), &mut scores),
-        CacheRows::F16(keys) => floats(queries, &on, keys, |key| load_f16(key), &mut scores),
-        CacheRows::I8 { q, scale } => codes(queries, &on, q, scale, &mut scores),
+        CacheRows::F32(keys) => floats(queries, &on, keys, |a, b| two_f32(a, b), &mut scores),
+        CacheRows::F16(keys) => floats(queries, &on, keys, |a, b| two_f16(a, b), &mut scores),
+        CacheRows::I8 { q, scale } => match dim {
+            ..=SLICE => codes::<H, 1>(queries, &on, q, scale, &mut scores),
+            ..=MOST_OF_TWO => codes::<H, 2>(queries, &on, q, scale, &mut scores),
+            _ => codes::<H, { MAX_DIM / SLICE }>(queries, &on, q, scale, &mut scores),
+        },
     };
     best.is_some_and(|best| {
-        second_pass::<H, MAX_DIM>(&on, &scores, best, dim, out, |weights, values, acc| match *values {
+        second_pass(&on, &scores, best, dim, out, |weights, values, acc| match *values {
             CacheRows::F32(values) => add(weights, values, |v| load_part(v), dim, acc),
             CacheRows::F16(values) => add(weights, values, |v| load_f16(v), dim, acc),
             CacheRows::I8 { q, .. } => add(weights, q, |v| load_i8(v), dim, acc),
@@ -86,18 +91,20 @@ fn of<const H: usize>(queries: &Queries<'_>, on: Stretch<'_>, scores: &mut [f32]
     })
 }
 
-/// From scores to results, a chunk after the other; `add` adds a chunk's weighted values to what there is. Returns true.
+/// From scores to results, a chunk after the other; `add` adds a chunk's weighted values to what there is of each query,
+/// `[query][dim]`. Returns true.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn second_pass<const H: usize, const D: usize>(
+fn second_pass<const H: usize>(
     on: &Stretch<'_>,
     scores: &[&mut [f32]; H],
     best: [f32; H],
     dim: usize,
     out: &mut Tile<'_>,
-    add: impl Fn(&[[f32; CHUNK]; H], &CacheRows<'_>, &mut [[f32; D]; H]),
+    add: impl Fn(&[[f32; CHUNK]; H], &CacheRows<'_>, &mut [f32]),
 ) -> bool {
-    let mut acc = [[0.0; D]; H];
+    let acc = out.part(0, 0, H * dim);
+    acc.fill(0.0);
     let mut sums = [0.0; H];
     // Behind a last chunk's weights are those of the chunk before, for which there is no value.
     let mut weights = [[0.0; CHUNK]; H];
@@ -112,11 +119,11 @@ fn second_pass<const H: usize, const D: usize>(
             let scores = scores.get(from..from + len).unwrap_or_default();
             *sum += weigh(on, scores, from, best, scale, weights);
         }
-        add(&weights, &values, &mut acc);
+        add(&weights, &values, acc);
     }
-    for ((h, acc), sum) in acc.iter().enumerate().zip(sums) {
-        for (out, acc) in out.part(0, h * dim, dim).chunks_mut(16).zip(acc.chunks(16)) {
-            store_part(out, _mm512_div_ps(load_part(acc), _mm512_set1_ps(sum)));
+    for (acc, sum) in acc.chunks_mut(dim.max(1)).zip(sums) {
+        for acc in acc.chunks_mut(16) {
+            store_part(acc, _mm512_div_ps(load_part(acc), _mm512_set1_ps(sum)));
         }
     }
     true
@@ -143,8 +150,11 @@ impl<const H: usize> Out<H> {
         let seen = seen(on, at);
         for ((scores, best), dot) in scores.iter_mut().zip(&mut self.best).zip(dots) {
             let score = _mm512_mul_ps(dot, self.scale);
-            let end = (at + 16).min(scores.len());
-            store_part(scores.get_mut(at..end).unwrap_or_default(), score);
+            let scores = scores.get_mut(at..).unwrap_or_default();
+            match scores.first_chunk_mut() {
+                Some(scores) => store(scores, score),
+                None => store_part(scores, score),
+            }
             // The second operand where either is NaN, as in the scalar code.
             *best = _mm512_mask_max_ps(*best, seen, score, *best);
         }
@@ -161,10 +171,10 @@ impl<const H: usize> Out<H> {
     }
 }
 
-/// Scores over an int8 cache: per block of 32 elements `acc = acc + (kd * qd) * isum`.
+/// Scores over an int8 cache of heads of at most `S` slices: per block of 32 elements `acc = acc + (kd * qd) * isum`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn codes<const H: usize>(
+fn codes<const H: usize, const S: usize>(
     queries: &Queries<'_>,
     on: &Stretch<'_>,
     keys: &[i8],
@@ -172,41 +182,82 @@ fn codes<const H: usize>(
     scores: &mut [&mut [f32]; H],
 ) -> Option<[f32; H]> {
     let dim = queries.head_dim;
-    // Queries come in whole blocks, keys do not.
-    let blocks = dim.div_ceil(BLOCK);
-    let (codes, scales) = (queries.q.get(..H * blocks * BLOCK)?, queries.scale.get(..H * blocks)?);
+    let q = Codes::<H, S>::of(queries)?;
     let (keys, scale) = (keys.get(..on.len * dim)?, scale.get(..on.len)?);
-    let mut q = [[[_mm512_setzero_si512(); 5]; H]; MAX_DIM / SLICE];
-    for (h, codes) in codes.chunks_exact((blocks * BLOCK).max(1)).enumerate() {
-        for (q, codes) in q.iter_mut().zip(codes.get(..dim)?.chunks(SLICE)) {
-            if let Some(q) = q.get_mut(h) {
-                *q = spread(codes);
+    let mut out = Out::<H>::new(queries);
+    for at in (0..on.len).step_by(16) {
+        // The last sixteen may be among those before too, and come out the same.
+        let at = at.min(on.len.saturating_sub(16));
+        let kd = load_f16_part(scale.get(at..)?);
+        let keys = keys.get(at * dim..)?;
+        let dots = match keys.get(..16 * dim) {
+            Some(keys) => q.dots(keys, kd),
+            None => q.dots_of_fewer(keys, kd),
+        };
+        out.put(on, at, dots, scores);
+    }
+    Some(out.best())
+}
+
+/// Queries, spread for [`four`], slice by slice, and their scales, `[query][block]`.
+struct Codes<'a, const H: usize, const S: usize> {
+    q: [[[__m512i; 5]; H]; S],
+    scale: &'a [f32],
+    dim: usize,
+}
+
+impl<'a, const H: usize, const S: usize> Codes<'a, H, S> {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn of(queries: &Queries<'a>) -> Option<Self> {
+        let dim = queries.head_dim;
+        // Queries come in whole blocks, keys do not.
+        let blocks = dim.div_ceil(BLOCK);
+        let (codes, scale) = (queries.q.get(..H * blocks * BLOCK)?, queries.scale.get(..H * blocks)?);
+        let mut q = [[[_mm512_setzero_si512(); 5]; H]; S];
+        for (h, codes) in codes.chunks_exact((blocks * BLOCK).max(1)).enumerate() {
+            for (q, codes) in q.iter_mut().zip(codes.get(..dim)?.chunks(SLICE)) {
+                *q.get_mut(h)? = spread(codes);
             }
         }
+        Some(Self { q, scale, dim })
     }
-    let mut out = Out::<H>::new(queries);
-    for ((at, keys), scale) in (0..).step_by(16).zip(keys.chunks((16 * dim).max(1))).zip(scale.chunks(16)) {
-        let kd = load_f16_part(scale);
+
+    /// Products of sixteen keys with each query.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn dots(&self, keys: &[i8], kd: __m512) -> [__m512; H] {
+        let dim = self.dim;
         let mut acc = [_mm512_setzero_ps(); H];
-        for ((slice, start), q) in (0..dim).step_by(SLICE).enumerate().zip(&q) {
+        if keys.len() < 16 * dim {
+            debug_assert!(false, "{} bytes of keys", keys.len());
+            return acc;
+        }
+        for ((slice, start), q) in (0..dim).step_by(SLICE).enumerate().zip(&self.q) {
             let width = SLICE.min(dim - start);
-            let sums = if width == SLICE && keys.len() == 16 * dim {
-                // SAFETY: sixteen rows of `dim` elements, 64 of which begin at `start`.
-                sums(|i| unsafe { flipped(keys.as_ptr().add(i * dim + start)) }, q)
-            } else {
-                sums(|i| flipped_part(keys, dim, i, start, width), q)
+            // SAFETY: sixteen rows of `dim` elements, `width` of which begin at `start`.
+            let sums = unsafe {
+                let first = keys.as_ptr().add(start);
+                if width == SLICE { sums::<H, true>(first, dim, width, q) } else { sums::<H, false>(first, dim, width, q) }
             };
-            for ((acc, sums), scales) in acc.iter_mut().zip(sums).zip(scales.chunks_exact(blocks.max(1))) {
-                let scales = scales.get(2 * slice..).unwrap_or_default();
-                for (isum, qd) in sums.into_iter().zip(scales) {
+            let scales = self.scale.chunks_exact(dim.div_ceil(BLOCK).max(1));
+            for ((acc, sums), scales) in acc.iter_mut().zip(sums).zip(scales) {
+                for (isum, qd) in sums.into_iter().zip(scales.get(2 * slice..).unwrap_or_default()) {
                     let d = _mm512_mul_ps(kd, _mm512_set1_ps(*qd));
                     *acc = _mm512_add_ps(*acc, _mm512_mul_ps(d, _mm512_cvtepi32_ps(isum)));
                 }
             }
         }
-        out.put(on, at, acc, scores);
+        acc
     }
-    Some(out.best())
+
+    /// The same where there are fewer than sixteen keys in all.
+    #[cold]
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+    fn dots_of_fewer(&self, keys: &[i8], kd: __m512) -> [__m512; H] {
+        self.dots(&padded::<_, { 16 * MAX_DIM }>(keys, 0), kd)
+    }
 }
 
 /// At most 64 codes of a query, spread for [`four`]: element `j` of each lane of 128 bits in all of that lane, for each `j`;
@@ -231,11 +282,28 @@ fn spread(codes: &[i8]) -> [__m512i; 5] {
 }
 
 /// The sums of products of sixteen keys with each query, over the two blocks of a slice; of half a slice the second ones are 0.
-#[inline]
+///
+/// Not inlined: a loop over slices would have sixteen addresses computed before, too many for the registers.
+///
+/// # Safety
+/// * From `first`, sixteen rows of `width` bytes `dim` bytes apart are readable; a `WHOLE` slice is [`SLICE`] wide.
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn sums<const H: usize>(key: impl Fn(usize) -> __m512i, q: &[[__m512i; 5]; H]) -> [[__m512i; 2]; H] {
-    let (a, b) = (four([key(0), key(1), key(2), key(3)], q), four([key(4), key(5), key(6), key(7)], q));
-    let (c, d) = (four([key(8), key(9), key(10), key(11)], q), four([key(12), key(13), key(14), key(15)], q));
+unsafe fn sums<const H: usize, const WHOLE: bool>(
+    first: *const i8,
+    dim: usize,
+    width: usize,
+    q: &[[__m512i; 5]; H],
+) -> [[__m512i; 2]; H] {
+    let four = |row: usize| {
+        // SAFETY: the caller's promise.
+        let key = |row: usize| unsafe {
+            let key = first.add(row * dim);
+            if WHOLE { flipped(key) } else { flipped_part(key, width) }
+        };
+        four([key(row), key(row + 1), key(row + 2), key(row + 3)], q)
+    };
+    let (a, b, c, d) = (four(0), four(4), four(8), four(12));
     let mut out = [[_mm512_setzero_si512(); 2]; H];
     for (out, ((a, b), (c, d))) in out.iter_mut().zip(a.into_iter().zip(b).zip(c.into_iter().zip(d))) {
         // A block is two lanes.
@@ -274,50 +342,80 @@ fn floats<T, const H: usize>(
     queries: &Queries<'_>,
     on: &Stretch<'_>,
     keys: &[T],
-    widen: impl Fn(&[T; 16]) -> __m512 + Copy,
+    two: impl Fn(&[T; 8], &[T; 8]) -> __m512,
     scores: &mut [&mut [f32]; H],
 ) -> Option<[f32; H]> {
-    let dim = queries.head_dim;
+    let (dim, last) = (queries.head_dim, on.len.checked_sub(1)?);
     let (x, keys) = (queries.x.get(..H * dim)?, keys.get(..on.len * dim)?);
-    // Eight elements of a query, twice.
-    let mut q = [[[0.0; 16]; MAX_DIM / 8]; H];
-    for (q, x) in q.iter_mut().zip(x.chunks_exact(dim.max(1))) {
-        for (q, x) in q.iter_mut().zip(x.as_chunks::<8>().0) {
-            for (q, x) in q.iter_mut().zip(x.iter().chain(x)) {
-                *q = *x;
-            }
-        }
-    }
     let mut out = Out::<H>::new(queries);
-    for (at, keys) in (0..).step_by(16).zip(keys.chunks((16 * dim).max(1))) {
+    for at in (0..on.len).step_by(16) {
         let mut partial = [[_mm512_setzero_ps(); 8]; H];
-        let last = (keys.len() / dim.max(1)).saturating_sub(1);
-        for pair in 0..8 {
-            let row = |i: usize| {
-                let start = (2 * pair + i).min(last) * dim;
-                keys.get(start..start + dim).unwrap_or_default().as_chunks::<16>().0
-            };
-            let mut sums = [_mm512_setzero_ps(); H];
-            for (two, (a, b)) in row(0).iter().zip(row(1)).enumerate() {
-                let (a, b) = (widen(a), widen(b));
-                // The same eight elements of both, and the next eight.
-                let halves = [_mm512_shuffle_f32x4::<0b01_00_01_00>(a, b), _mm512_shuffle_f32x4::<0b11_10_11_10>(a, b)];
-                for (sum, q) in sums.iter_mut().zip(&q) {
-                    let q = q.get(2 * two..2 * two + 2).unwrap_or_default();
-                    for (keys, q) in halves.into_iter().zip(q) {
-                        *sum = _mm512_add_ps(*sum, _mm512_mul_ps(load_part(q), keys));
-                    }
-                }
-            }
-            for (partial, sum) in partial.iter_mut().zip(sums) {
-                if let Some(partial) = partial.get_mut(pair) {
-                    *partial = sum;
-                }
+        for half in 0..2 {
+            let rows = [0, 1, 2, 3, 4, 5, 6, 7].map(|row| (at + 8 * half + row).min(last) * dim);
+            // SAFETY: positions are at most the last one, and there is a key of each; `dim` is in whole sixteens.
+            let sums = unsafe { eight::<T, H>(x.as_ptr(), rows.map(|row| keys.as_ptr().add(row)), dim, &two) };
+            for (partial, sums) in partial.iter_mut().zip(sums) {
+                partial[4 * half..4 * half + 4].copy_from_slice(&sums);
             }
         }
         out.put(on, at, partial.map(|partial| trees(partial)), scores);
     }
     Some(out.best())
+}
+
+/// The contract's eight partial sums of eight keys with each query, of two keys in each register.
+///
+/// # Safety
+/// * `keys` are `dim` elements each, `x` is `H` times as many, and `dim` is a multiple of eight.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+unsafe fn eight<T, const H: usize>(
+    x: *const f32,
+    keys: [*const T; 8],
+    dim: usize,
+    two: impl Fn(&[T; 8], &[T; 8]) -> __m512,
+) -> [[__m512; 4]; H] {
+    let mut sums = [[_mm512_setzero_ps(); 4]; H];
+    for at in (0..dim).step_by(8) {
+        // SAFETY: eight elements from `at` on are among `dim`.
+        let pair = |a: *const T, b: *const T| unsafe { two(&*a.add(at).cast(), &*b.add(at).cast()) };
+        let [a, b, c, d, e, f, g, h] = keys;
+        let keys = [pair(a, b), pair(c, d), pair(e, f), pair(g, h)];
+        for (h, sums) in sums.iter_mut().enumerate() {
+            // SAFETY: as above, of query `h`.
+            let q = twice(unsafe { &*x.add(h * dim + at).cast() });
+            for (sum, keys) in sums.iter_mut().zip(keys) {
+                *sum = _mm512_add_ps(*sum, _mm512_mul_ps(q, keys));
+            }
+        }
+    }
+    sums
+}
+
+/// Eight floats in both halves.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn twice(x: &[f32; 8]) -> __m512 {
+    // SAFETY: `x` is eight readable floats; `loadu` asks for no alignment.
+    _mm512_castpd_ps(_mm512_broadcast_f64x4(_mm256_castps_pd(unsafe { _mm256_loadu_ps(x.as_ptr()) })))
+}
+
+/// `a` in the lower half, `b` in the upper.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn two_f32(a: &[f32; 8], b: &[f32; 8]) -> __m512 {
+    // SAFETY: both are eight readable floats; `loadu` asks for no alignment.
+    let (a, b) = unsafe { (_mm256_loadu_ps(a.as_ptr()), _mm256_loadu_ps(b.as_ptr())) };
+    _mm512_castpd_ps(_mm512_insertf64x4::<1>(_mm512_castps_pd(_mm512_castps256_ps512(a)), _mm256_castps_pd(b)))
+}
+
+/// `a` in the lower half, `b` in the upper.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
+fn two_f16(a: &[u16; 8], b: &[u16; 8]) -> __m512 {
+    // SAFETY: both are sixteen readable bytes; `loadu` asks for no alignment.
+    let (a, b) = unsafe { (_mm_loadu_si128(a.as_ptr().cast()), _mm_loadu_si128(b.as_ptr().cast())) };
+    _mm512_cvtph_ps(_mm256_set_m128i(b, a))
 }
 
 /// The contract's trees over eight partial sums each, of two positions in each register.
@@ -350,10 +448,11 @@ fn weigh(
     weights: &mut [f32; CHUNK],
 ) -> f32 {
     let best = _mm512_set1_ps(best);
+    let part = |index: usize| scores.get(16 * index..).unwrap_or_default();
+    let x = [0, 1, 2, 3].map(|index| _mm512_sub_ps(load_part(part(index)), best));
+    let shown = [0, 1, 2, 3].map(|index| seen(on, from + 16 * index));
     let mut sum = _mm256_setzero_ps();
-    let at = (from..).step_by(16);
-    for ((index, at), (scores, out)) in at.enumerate().zip(scores.chunks(16).zip(weights.as_chunks_mut::<16>().0)) {
-        let weights = exp_cut(seen(on, at), _mm512_sub_ps(load_part(scores), best));
+    for ((index, weights), out) in (0..).zip(exp_cut(shown, x)).zip(weights.as_chunks_mut::<16>().0) {
         sum = _mm256_add_ps(sum, _mm512_castps512_ps256(weights));
         sum = _mm256_add_ps(sum, _mm256_castpd_ps(_mm512_extractf64x4_pd::<1>(_mm512_castps_pd(weights))));
         let weights = match scale {
@@ -367,7 +466,7 @@ fn weigh(
     _mm_cvtss_f32(_mm_add_ss(sum, _mm_movehdup_ps(sum)))
 }
 
-/// Adds to each query's `acc` the chunk's values, summed in position order from +0.0.
+/// Adds to each query's part of `acc` the chunk's values, summed in position order from +0.0.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 fn add<T, const H: usize>(
@@ -375,7 +474,7 @@ fn add<T, const H: usize>(
     values: &[T],
     widen: impl Fn(&[T; 16]) -> __m512 + Copy,
     dim: usize,
-    acc: &mut [[f32; MAX_DIM]; H],
+    acc: &mut [f32],
 ) {
     let wide = dim / 64 * 64;
     for at in (0..wide).step_by(64) {
@@ -395,7 +494,7 @@ fn columns<T, const H: usize, const C: usize>(
     widen: impl Fn(&[T; 16]) -> __m512,
     dim: usize,
     at: usize,
-    acc: &mut [[f32; MAX_DIM]; H],
+    acc: &mut [f32],
 ) {
     let mut sums = [[_mm512_setzero_ps(); C]; H];
     for (pos, row) in (0..CHUNK).zip(values.chunks_exact(dim.max(1))) {
@@ -412,7 +511,7 @@ fn columns<T, const H: usize, const C: usize>(
             }
         }
     }
-    for (acc, sums) in acc.iter_mut().zip(sums) {
+    for (acc, sums) in acc.chunks_exact_mut(dim.max(1)).zip(sums) {
         let Some(acc) = acc.get_mut(at..) else { return };
         for (acc, sum) in acc.as_chunks_mut::<16>().0.iter_mut().zip(sums) {
             let sum = _mm512_add_ps(load_part(acc), sum);

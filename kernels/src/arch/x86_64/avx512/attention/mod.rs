@@ -118,7 +118,7 @@ fn weigh(weights: &mut [[f32; LANES]], from: usize, seen: Seen, max: __m512, val
     let mut pos = from;
     for rows in weights.chunks_mut(8) {
         for (row, sum) in rows.iter_mut().zip(&mut sums) {
-            let weight = exp_cut(seen.at(pos), _mm512_sub_ps(load_part(row), max));
+            let [weight] = exp_cut([seen.at(pos)], [_mm512_sub_ps(load_part(row), max)]);
             *sum = _mm512_add_ps(*sum, weight);
             store(
                 row,

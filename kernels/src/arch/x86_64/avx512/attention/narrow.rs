@@ -102,14 +102,14 @@ pub(super) fn floats<T: Copy + Default, const H: usize>(
     Some(out.best())
 }
 
-/// Adds to each query's `acc` the chunk's values, summed in position order from +0.0.
+/// Adds to each query's part of `acc` the chunk's values, summed in position order from +0.0.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn add<T: Copy + Default, const H: usize>(
     weights: &[[f32; CHUNK]; H],
     values: &[T],
     widen: impl Fn(&[T; 16]) -> __m512,
-    acc: &mut [[f32; NARROW]; H],
+    acc: &mut [f32],
 ) {
     let mut sums = [_mm256_setzero_ps(); H];
     let (pairs, rest) = values.as_chunks::<16>();
@@ -129,7 +129,7 @@ pub(super) fn add<T: Copy + Default, const H: usize>(
             }
         }
     }
-    for (acc, sum) in acc.iter_mut().zip(sums) {
+    for (acc, sum) in acc.as_chunks_mut::<NARROW>().0.iter_mut().zip(sums) {
         // SAFETY: `acc` is eight floats, to be read and written; neither asks for alignment.
         unsafe { _mm256_storeu_ps(acc.as_mut_ptr(), _mm256_add_ps(_mm256_loadu_ps(acc.as_ptr()), sum)) };
     }

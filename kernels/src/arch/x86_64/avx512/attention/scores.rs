@@ -178,16 +178,16 @@ pub(super) unsafe fn flipped(start: *const i8) -> __m512i {
     _mm512_xor_si512(unsafe { _mm512_loadu_si512(start.cast()) }, _mm512_set1_epi8(-128))
 }
 
-/// Elements `start .. start + width` of key `index`, at most 64, or of the last key where there are fewer, as unsigned bytes;
-/// what follows them is 128, as of codes that are 0.
+/// At most 64 codes from `start` on as unsigned bytes; what follows them is 128, as of codes that are 0.
+///
+/// # Safety
+/// * `width` bytes from `start` on are readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-pub(super) fn flipped_part(keys: &[i8], dim: usize, index: usize, start: usize, width: usize) -> __m512i {
-    let at = (index * dim).min(keys.len().saturating_sub(dim)) + start;
-    let key = keys.get(at..at + width).unwrap_or_default();
-    let mask = u64::MAX.checked_shr(64u32.saturating_sub(key.len() as u32)).unwrap_or(0);
-    // SAFETY: only the lanes of the mask are read, as many as `key` has elements.
-    let bytes = unsafe { _mm512_maskz_loadu_epi8(mask, key.as_ptr()) };
+pub(super) unsafe fn flipped_part(start: *const i8, width: usize) -> __m512i {
+    let mask = u64::MAX.checked_shr(64u32.saturating_sub(width as u32)).unwrap_or(0);
+    // SAFETY: only the lanes of the mask are read.
+    let bytes = unsafe { _mm512_maskz_loadu_epi8(mask, start) };
     _mm512_xor_si512(bytes, _mm512_set1_epi8(-128))
 }
 
