@@ -207,8 +207,10 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
                     return Ok(());
                 }
                 if few > 1 && few <= lanes {
-                    // Neighbours, so that heads that share one of the cache come together.
-                    let each = count.div_ceil(slots.get()).max(1);
+                    // Neighbours, so that heads that share one of the cache come together: rather one hand a thread than
+                    // more, as long as it is of few heads.
+                    let threads = self.plan.options.threads.max(1);
+                    let each = count.div_ceil(slots.get()).max(count.div_ceil(threads).min(2 * few)).max(1);
                     let hands = Rows::new(part_mut(xb, first * head_dim, count * head_dim), each * head_dim);
                     share(team, 0, slots.get().min(count), (hands, scores), |hand, (out, scores)| {
                         attention.heads(kernels, few, first + hand * each, scores, out);
