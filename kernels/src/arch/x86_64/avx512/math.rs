@@ -43,7 +43,7 @@ fn in_step<const N: usize>(mut x: [__m512; N]) -> [__m512; N] {
     if N > 1 {
         for x in &mut x {
             // SAFETY: nothing is done.
-            unsafe { asm!("/* {} */", inout(zmm_reg) *x, options(nomem, nostack, preserves_flags)) };
+            unsafe { asm!("/* {} */", inout(zmm_reg) * x, options(nomem, nostack, preserves_flags)) };
         }
     }
     x

@@ -5,7 +5,6 @@
 //! queries, a weight broadcast to all lanes.
 
 mod few;
-mod narrow;
 mod scores;
 mod values;
 

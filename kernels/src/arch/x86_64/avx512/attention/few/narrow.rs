@@ -1,14 +1,17 @@
-//! [`super::few`] for heads of eight elements, as the smallest models have: two float keys, or eight int8 keys, fill a register.
+//! [`super`] for heads of eight elements, as the smallest models have: two float keys, or eight int8 keys, fill a register.
 
 use core::arch::x86_64::*;
 
 use super::{
     super::{
-        super::avx2::lanes::padded,
-        lanes::{load_f16_part, load_part},
+        super::{
+            super::avx2::lanes::padded,
+            lanes::{load_f16_part, load_part},
+        },
+        scores::flipped,
     },
-    few::{Out, trees},
-    scores::flipped,
+    Out,
+    floats::trees,
 };
 use crate::{BLOCK, Queries, arch::together::Stretch, scalar::CHUNK};
 
