@@ -7,7 +7,7 @@ use std::arch::asm;
 use crate::decode::{Base, Instruction, Memory, Operand, Prefix, decode};
 
 fn bytes<const N: usize>(seed: usize) -> [u8; N] {
-    std::array::from_fn(|at| ((at * at + 7 * at + seed * 89) * 2_654_435_761 >> 7) as u8)
+    std::array::from_fn(|at| (((at * at + 7 * at + seed * 89) * 2_654_435_761) >> 7) as u8)
 }
 
 fn expected_products(sums: [u8; 32], unsigned: [u8; 32], signed: [u8; 32]) -> [u8; 32] {

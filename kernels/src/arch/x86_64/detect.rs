@@ -20,6 +20,10 @@ pub struct Features {
     pub amx_int8: bool,
 }
 
+/// In a build for checks, `--cfg pipsqueak_emulated`, AVX-VNNI and AMX are taken to be there: what `tests/emulate` executes
+/// where a CPU does not.
+pub(super) const EMULATED: bool = cfg!(pipsqueak_emulated);
+
 /// The tiles' configuration and their data, in XCR0.
 const TILES: u64 = 0b11 << 17;
 
@@ -48,8 +52,8 @@ pub fn features() -> Features {
         avx2,
         avx512vnni: avx2 && zmm_saved && f && bw && vl && vnni,
         // Leaf 7 tells in EAX how many further ones it has.
-        amx_int8: xcr0 & TILES == TILES && has(leaf7.edx, 24) && has(leaf7.edx, 25),
-        avxvnni: avx2 && leaf7.eax >= 1 && has(cpuid(7, 1).eax, 4),
+        amx_int8: EMULATED || xcr0 & TILES == TILES && has(leaf7.edx, 24) && has(leaf7.edx, 25),
+        avxvnni: avx2 && (EMULATED || leaf7.eax >= 1 && has(cpuid(7, 1).eax, 4)),
     }
 }
 
