@@ -2,7 +2,7 @@
 //!
 //! In inline assembly, which a compiler translates for any CPU.
 
-use std::arch::asm;
+use std::{arch::asm, os::unix::process::ExitStatusExt};
 
 use crate::decode::{Base, Instruction, Memory, Operand, Prefix, decode};
 
@@ -20,6 +20,8 @@ fn expected_products(sums: [u8; 32], unsigned: [u8; 32], signed: [u8; 32]) -> [u
     sums
 }
 
+static CONSTANT: [u8; 32] = *b"0123456789abcdef\x80\x81\xfe\xff5678vwxyz{|}";
+
 #[test]
 fn products_of_registers_and_of_memory() {
     if !std::is_x86_feature_detected!("avx2") {
@@ -30,7 +32,7 @@ fn products_of_registers_and_of_memory() {
         let (sums, u, s): ([u8; 32], [u8; 32], [u8; 32]) = (bytes(seed), bytes(seed + 1), bytes(seed + 2));
         let table: [[u8; 32]; 4] = std::array::from_fn(|row| if row == 2 { s } else { bytes(seed + 9) });
         let expected = expected_products(sums, u, s);
-        let mut got = [[0u8; 32]; 5];
+        let mut got = [[0u8; 32]; 6];
         // SAFETY: loads and stores of 32 bytes from and to arrays as large.
         unsafe {
             asm!(
@@ -41,17 +43,22 @@ fn products_of_registers_and_of_memory() {
                 "vmovdqa ymm13, ymm4",
                 "vmovdqa ymm6, ymm4",
                 "vmovdqa ymm7, ymm4",
-                // In registers, from memory, with an index, with a distance of four bytes, and 128 bits of it.
+                "vmovdqa ymm8, ymm4",
+                // In registers, from memory, with an index, with a distance of four bytes, 128 bits of it, and from the
+                // program itself.
                 "{{vex}} vpdpbusd ymm4, ymm3, ymm12",
                 "{{vex}} vpdpbusd ymm5, ymm3, [{s}]",
                 "{{vex}} vpdpbusd ymm13, ymm3, [{table} + {index}*8 + 32]",
                 "{{vex}} vpdpbusd ymm6, ymm3, [{far} - 1000]",
                 "{{vex}} vpdpbusd xmm7, xmm3, xmm12",
+                "{{vex}} vpdpbusd ymm8, ymm3, [rip + {constant}]",
                 "vmovdqu [{got}], ymm4",
                 "vmovdqu [{got} + 32], ymm5",
                 "vmovdqu [{got} + 64], ymm13",
                 "vmovdqu [{got} + 96], ymm6",
                 "vmovdqu [{got} + 128], ymm7",
+                "vmovdqu [{got} + 160], ymm8",
+                constant = sym CONSTANT,
                 u = in(reg) &u,
                 s = in(reg) &s,
                 sums = in(reg) &sums,
@@ -59,12 +66,14 @@ fn products_of_registers_and_of_memory() {
                 index = in(reg) 4usize,
                 far = in(reg) s.as_ptr().wrapping_add(1000),
                 got = in(reg) &mut got,
-                out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _, out("ymm12") _, out("ymm13") _,
+                out("ymm3") _, out("ymm4") _, out("ymm5") _, out("ymm6") _, out("ymm7") _, out("ymm8") _, out("ymm12") _,
+                out("ymm13") _,
             );
         }
         for got in &got[..4] {
             assert_eq!(*got, expected, "seed {seed}");
         }
+        assert_eq!(got[5], expected_products(sums, u, CONSTANT), "seed {seed}");
         // The upper half is gone.
         assert_eq!((&got[4][..16], &got[4][16..]), (&expected[..16], &[0; 16][..]), "seed {seed}");
     }
@@ -228,6 +237,46 @@ fn a_threads_tiles_are_its_own() {
             threads.spawn(move || load(seed));
         }
     });
+}
+
+/// A product of tiles whose shapes disagree, as an instruction in a process of its own.
+#[test]
+fn what_a_processor_refuses() {
+    const CHILD: &str = "PIPSQUEAK_EMULATE_REFUSED";
+    ask_for_tiles();
+    let Ok(which) = std::env::var(CHILD) else {
+        for which in ["shapes", "none", "palette"] {
+            let program = std::env::current_exe().unwrap();
+            let child = std::process::Command::new(program)
+                .args(["--exact", "tests::what_a_processor_refuses", "--nocapture"])
+                .env(CHILD, which)
+                .output()
+                .unwrap();
+            let said = String::from_utf8_lossy(&child.stderr).into_owned();
+            assert!(!child.status.success(), "{which}: goes on");
+            // A processor that has tiles ends the program itself.
+            let by_processor = child.status.signal() == Some(libc::SIGSEGV);
+            assert!(by_processor || said.contains("pipsqueak-emulate: "), "{which}: {said}");
+        }
+        return;
+    };
+    let mut config = configuration([(16, 64), (16, 32), (8, 64)]);
+    match which.as_str() {
+        "none" => config[16..].fill(0),
+        "palette" => config[0] = 7,
+        // Activations for seven steps, and eight of weights.
+        _ => config[18] = 28,
+    }
+    // SAFETY: a configuration of 64 bytes, and no other memory.
+    unsafe {
+        asm!(
+            "ldtilecfg [{config}]",
+            "tdpbssd tmm0, tmm1, tmm2",
+            "tilerelease",
+            config = in(reg) &config,
+            out("tmm0") _,
+        );
+    }
 }
 
 #[test]
