@@ -51,12 +51,13 @@ fn stream<const F: u8, const FETCH: u8>(
         let mut acc = _mm512_setzero_ps();
         for ((q, scale), sum) in act.q.iter().zip(act.scale).zip(act.sum) {
             let Some((payload, d)) = blocks.next() else { return };
-            ahead::<FETCH, _>(payload, AHEAD);
-            ahead::<FETCH, _>(d, SCALES_AHEAD);
             let offset = offset::<F>(*scale, *sum);
             let begin = if F == Q4M { _mm512_setzero_si512() } else { _mm512_set1_epi32(offset) };
+            let isum = multiply::<F>(begin, payload, q);
+            ahead::<FETCH, _>(payload, AHEAD);
+            ahead::<FETCH, _>(d, SCALES_AHEAD);
             let (d, m) = scales::<F>(d);
-            acc = add::<F>(acc, multiply::<F>(begin, payload, q), d, m, *scale, offset);
+            acc = add::<F>(acc, isum, d, m, *scale, offset);
         }
         let len = (out.rows() - p * ROWS).min(ROWS);
         put(out.part(0, p * ROWS, len), acc, how);
@@ -89,11 +90,16 @@ fn multiply<const F: u8>(mut isum: __m512i, payload: &[[u8; 64]], q: &[i8; BLOCK
         return isum;
     }
     let (first, second) = q.split_at(BLOCK / 8);
-    for (w, q) in payload.iter().zip(first) {
-        isum = _mm512_dpbusd_epi32(isum, low(load_bytes(w)), broadcast(q));
+    // Once for both halves of its bytes.
+    let mut weights = [_mm512_setzero_si512(); BLOCK / 8];
+    for (w, line) in weights.iter_mut().zip(payload) {
+        *w = load_bytes(line);
     }
-    for (w, q) in payload.iter().zip(second) {
-        isum = _mm512_dpbusd_epi32(isum, high(load_bytes(w)), broadcast(q));
+    for (w, q) in weights.iter().zip(first) {
+        isum = _mm512_dpbusd_epi32(isum, low(*w), broadcast(q));
+    }
+    for (w, q) in weights.iter().zip(second) {
+        isum = _mm512_dpbusd_epi32(isum, high(*w), broadcast(q));
     }
     isum
 }
