@@ -212,7 +212,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
                     let threads = self.plan.options.threads.max(1);
                     let each = count.div_ceil(slots.get()).max(count.div_ceil(threads).min(2 * few)).max(1);
                     let hands = Rows::new(part_mut(xb, first * head_dim, count * head_dim), each * head_dim);
-                    share(team, 0, slots.get().min(count), (hands, scores), |hand, (out, scores)| {
+                    share(team, 0, count.div_ceil(each), (hands, scores), |hand, (out, scores)| {
                         attention.heads(kernels, few, first + hand * each, scores, out);
                     });
                     return Ok(());
