@@ -690,6 +690,45 @@ stage_old-x86() {
     note "old-x86: Nehalem refuses AVX2 in words"
 }
 
+# AVX-VNNI and AMX, which QEMU does not have either: executed in a signal handler, where the CPU cannot.
+stage_emulated() {
+    if [ "$machine" != x86_64 ]; then
+        cannot "emulated: this machine is $machine"
+        return
+    fi
+    local folder=$target/emulate library here set counted skips_are_counted=yes
+    cargo clippy --manifest-path tests/emulate/Cargo.toml --target-dir "$folder" --all-targets -- -D warnings
+    run_tests "emulated: the instructions by themselves" cargo test --manifest-path tests/emulate/Cargo.toml \
+        --target-dir "$folder" -- --show-output
+    cargo build --manifest-path tests/emulate/Cargo.toml --target-dir "$folder"
+    library=$(cd "$folder" && pwd)/debug/libpipsqueak_emulate.so
+    build_program
+    here=" $(kernels_of "$program") "
+    for set in avxvnni:avx2 amx:avx512vnni; do
+        # Each beside the set that does everything else for it.
+        if [[ $here != *" ${set#*:} "* ]]; then
+            echo "not run: emulated: ${set%:*}, which needs ${set#*:} beside" >>"$notes/not_run"
+            continue
+        fi
+        set=${set%:*}
+        CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env LD_PRELOAD=$library" \
+            RUSTFLAGS="${RUSTFLAGS:-} --cfg pipsqueak_emulated" run_tests "emulated: kernels $set" \
+            cargo test -p pipsqueak-kernels --features testing --lib --target-dir "$folder/kernels" \
+            -- --show-output "arch::x86_64::$set::"
+        if grep -E '^skipped: ' "$notes/log"; then
+            echo "$set was not there after all" >&2
+            return 1
+        fi
+        if [[ $here = *" $set "* ]]; then
+            note "emulated: this CPU executes $set itself"
+        else
+            # By itself, so that there being none is an error.
+            counted=$(grep -E '^emulated: [0-9]+ instructions' "$notes/log")
+            note "$counted"
+        fi
+    done
+}
+
 # QEMU's CPUs for 64-bit Arm, and the kernel sets that each must run, best first: all, those without matrix instructions, those
 # of every core.
 arm_cpus=(max cortex-a76 cortex-a53)
@@ -858,45 +897,6 @@ stage_bits() {
     else
         cannot "bits with SmolLM2: no $model_file (./check.sh models)"
     fi
-}
-
-# --- instructions that this CPU lacks ----------------------------------------------------------------------------------
-
-# AVX-VNNI and AMX, which QEMU does not have either: executed in a signal handler, where the CPU cannot.
-stage_emulated() {
-    if [ "$machine" != x86_64 ]; then
-        cannot "emulated: this machine is $machine"
-        return
-    fi
-    local folder=$target/emulate library here set skips_are_counted=yes
-    cargo clippy --manifest-path tests/emulate/Cargo.toml --target-dir "$folder" --all-targets -- -D warnings
-    run_tests "emulated: the instructions by themselves" cargo test --manifest-path tests/emulate/Cargo.toml \
-        --target-dir "$folder" -- --show-output
-    cargo build --manifest-path tests/emulate/Cargo.toml --target-dir "$folder"
-    library=$(cd "$folder" && pwd)/debug/libpipsqueak_emulate.so
-    build_program
-    here=" $(kernels_of "$program") "
-    for set in avxvnni:avx2 amx:avx512vnni; do
-        # Each beside the set that does everything else for it.
-        if [[ $here != *" ${set#*:} "* ]]; then
-            echo "not run: emulated: ${set%:*}, which needs ${set#*:} beside" >>"$notes/not_run"
-            continue
-        fi
-        set=${set%:*}
-        CARGO_TARGET_X86_64_UNKNOWN_LINUX_GNU_RUNNER="env LD_PRELOAD=$library" \
-            RUSTFLAGS="${RUSTFLAGS:-} --cfg pipsqueak_emulated" run_tests "emulated: kernels $set" \
-            cargo test -p pipsqueak-kernels --features testing --lib --target-dir "$folder/kernels" \
-            -- --show-output "arch::x86_64::$set::"
-        if grep -E '^skipped: ' "$notes/log"; then
-            echo "$set was not there after all" >&2
-            return 1
-        fi
-        if [[ $here = *" $set "* ]]; then
-            note "emulated: this CPU executes $set itself"
-        else
-            note "$(grep -E '^emulated: [0-9]+ instructions' "$notes/log")"
-        fi
-    done
 }
 
 # --- packages ---------------------------------------------------------------------------------------------------------
