@@ -22,8 +22,8 @@ const FAR: u8 = 2;
 
 /// One token, in the way this CPU's memory is read fastest (measured, one and two cores). Intel's prefetchers stop at each
 /// page's end, so lines are asked for well ahead. Zen 4's follow; what is asked for into the first-level cache takes the place
-/// of what they would have brought, and into the second-level one it does not: a quarter more speed for Q4 and Q4M on one
-/// core, a third on two, and less for Q8.
+/// of what they would have brought, and into the second-level one it does not: a quarter to a third more speed for Q4 and Q4M
+/// on two cores, little on one, and less for Q8.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) fn one<const F: u8>(w: &Matrix<'_>, panels: Range<usize>, acts: &Acts<'_>, out: &mut Tile<'_>, how: Store) {
     let Some(act) = ActBlocks::of(acts, 0, w.blocks()) else { return };
