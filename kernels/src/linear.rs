@@ -1,6 +1,6 @@
 //! Products shared out over a team: several matrices with the same input, unit by unit.
 
-use core::ops::Range;
+use core::{num::NonZeroUsize, ops::Range};
 
 use crate::{Gate, Input, Kernels, Matrix, Store, Tile, slice::part, team::Team};
 
@@ -30,13 +30,12 @@ pub fn run_linears<K: Kernels + ?Sized>(
     let linears = &*linears;
     let jobs = match team.size() {
         1 => return run_units(kernels, linears, x, units),
-        size => (size * JOBS_PER_MEMBER).min(units.len()).max(1),
+        size => (size * JOBS_PER_MEMBER).min(units.len()),
     };
-    let grain = units.len().div_ceil(jobs).max(1);
-    team.run(units.len().div_ceil(grain), &|job| {
-        let first = units.start + job * grain;
-        run_units(kernels, linears, x, first..(first + grain).min(units.end));
-    });
+    let jobs = NonZeroUsize::new(jobs).unwrap_or(NonZeroUsize::MIN);
+    // As even as units allow: who has more keeps the others waiting.
+    let cut = |job: usize| units.start + units.len() * job / jobs;
+    team.run(jobs.get(), &|job| run_units(kernels, linears, x, cut(job)..cut(job + 1)));
 }
 
 /// The units `units`, which nobody else works on.
