@@ -15,8 +15,9 @@ use crate::{Matrix, Store, Tile, acts::Acts};
 /// Tokens that share an unpacked block: two registers each, of 32.
 const GROUP: usize = 8;
 
-/// The most tokens that are few: with more there is a whole tile.
-pub(super) const FEW: usize = super::tiles::TOKENS - 1;
+/// The most tokens that are few: with more there is a wide tile. Where weights come from memory, as when a guess is verified, a
+/// narrow one is no better than this.
+pub(super) const FEW: usize = super::tiles::WIDE - 1;
 
 /// See [`super::matmul::matmul`], which has compared the shapes: some panels, where `out` begins with panel `start`, and some
 /// tokens.
