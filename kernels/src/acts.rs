@@ -1,6 +1,6 @@
 //! Activations: float rows, and the same rows quantised to int8 blocks.
 
-use core::num::NonZeroUsize;
+use core::{num::NonZeroUsize, ops::Range};
 
 use crate::{
     BLOCK,
@@ -41,6 +41,12 @@ impl<'a> Acts<'a> {
     #[inline]
     pub const fn blocks(&self) -> usize {
         self.blocks
+    }
+
+    /// The rows of `tokens` tokens from `first` on; none when there are not so many.
+    pub fn part(&self, first: usize, tokens: usize) -> Self {
+        let (scale, sum) = self.block_numbers(first, tokens);
+        Self { q: self.codes(first, tokens), scale, sum, blocks: self.blocks }
     }
 
     /// The codes of `tokens` tokens from `first` on, row behind row; empty when there are not so many.
@@ -99,6 +105,13 @@ pub struct Input<'a> {
 }
 
 impl<'a> Input<'a> {
+    /// Of rows of `cols` elements those of the tokens `tokens`.
+    pub fn part(&self, tokens: Range<usize>, cols: usize) -> Self {
+        let (first, tokens) = (tokens.start, tokens.len());
+        let x = part(self.x, first.saturating_mul(cols), tokens.saturating_mul(cols));
+        Self { tokens, x, acts: self.acts.part(first, tokens) }
+    }
+
     /// Row `t` of `x` when rows have `cols` elements.
     #[inline]
     pub fn row(&self, t: usize, cols: usize) -> &'a [f32] {
@@ -150,17 +163,18 @@ impl<'a> Tile<'a> {
         Self { start: out.as_mut_ptr(), stride: rows, rows, tokens, _out: core::marker::PhantomData }
     }
 
-    /// The strip `first .. first + rows` of every token's outputs.
+    /// Of the tokens `tokens` the outputs `rows`.
     ///
     /// # Safety
-    /// * No two strips that are alive at the same time may overlap, and `self` may not be written while one lives.
-    pub(crate) unsafe fn strip(&self, first: usize, rows: usize) -> Tile<'a> {
-        let fits = first.checked_add(rows).is_some_and(|end| end <= self.rows);
-        debug_assert!(fits, "strip {first} + {rows} of {}", self.rows);
-        let (first, rows) = if fits { (first, rows) } else { (0, 0) };
-        // SAFETY: `first <= self.rows <= stride`, so the pointer stays inside the first row (or at its end).
-        let start = unsafe { self.start.add(first) };
-        Tile { start, stride: self.stride, rows, tokens: self.tokens, _out: core::marker::PhantomData }
+    /// * No two parts that are alive at the same time may overlap, and `self` may not be written while one lives.
+    pub(crate) unsafe fn cut(&self, rows: Range<usize>, tokens: Range<usize>) -> Tile<'a> {
+        let fits =
+            rows.start <= rows.end && rows.end <= self.rows && tokens.start <= tokens.end && tokens.end <= self.tokens;
+        debug_assert!(fits, "outputs {rows:?} of tokens {tokens:?} of {} x {}", self.tokens, self.rows);
+        let (rows, tokens) = if fits && !tokens.is_empty() { (rows, tokens) } else { (0..0, 0..0) };
+        // SAFETY: the first of some tokens' rows, which lie `stride` apart, and not behind its end; or no step at all.
+        let start = unsafe { self.start.add(tokens.start * self.stride + rows.start) };
+        Tile { start, stride: self.stride, rows: rows.len(), tokens: tokens.len(), _out: core::marker::PhantomData }
     }
 
     /// Outputs of a token.
@@ -217,13 +231,9 @@ unsafe impl<'a> Parts for Pieces<'a> {
 
     unsafe fn part(&self, index: usize) -> Tile<'a> {
         let (group, strip) = (index / self.strips, index % self.strips);
+        let (row, first) = (strip.saturating_mul(self.rows), group.saturating_mul(self.tokens).min(self.whole.tokens));
+        let last = self.whole.tokens.min(first.saturating_add(self.tokens));
         // SAFETY: the caller holds each piece once, and different pieces do not overlap.
-        let tile = unsafe { self.whole.strip(strip.saturating_mul(self.rows), self.rows) };
-        let first = group.saturating_mul(self.tokens).min(tile.tokens);
-        let tokens = self.tokens.min(tile.tokens - first);
-        // SAFETY: `first <= tokens`, and all tokens' rows lie `stride` apart in the tile; where no token is left the address
-        // is not used.
-        let start = if tokens == 0 { tile.start } else { unsafe { tile.start.add(first * tile.stride) } };
-        Tile { start, tokens, ..tile }
+        unsafe { self.whole.cut(row..row.saturating_add(self.rows), first..last) }
     }
 }

@@ -409,40 +409,56 @@ pub fn share<P: Parts>(team: &Team<'_>, first: usize, n: usize, parts: P, job: i
 }
 
 #[cfg(all(test, target_has_atomic = "32", feature = "team"))]
-mod tests {
+pub(crate) mod tests {
     extern crate std;
     use std::{sync::atomic::AtomicUsize, sync::atomic::Ordering, thread, vec};
 
     use super::*;
 
+    /// Lets the workers go, also when a test fails.
+    struct Closer<'t>(&'t Team<'t>);
+
+    impl Drop for Closer<'_> {
+        fn drop(&mut self) {
+            self.0.close();
+        }
+    }
+
+    /// Runs `job` with a team of a leader and so many workers.
+    pub(crate) fn with_workers(workers: usize, job: impl FnOnce(&Team<'_>)) {
+        let team = Team::new(None);
+        thread::scope(|scope| {
+            let closer = Closer(&team);
+            for _ in 0..workers {
+                let worker = team.join();
+                scope.spawn(move || {
+                    while !worker.is_done() {
+                        if !worker.work() {
+                            core::hint::spin_loop();
+                        }
+                    }
+                });
+            }
+            job(closer.0);
+        });
+    }
+
     #[test]
     fn every_index_runs_once_with_any_number_of_workers() {
         for workers in 0..4 {
-            let team = Team::new(None);
-            thread::scope(|scope| {
-                for _ in 0..workers {
-                    let worker = team.join();
-                    scope.spawn(move || {
-                        while !worker.is_done() {
-                            if !worker.work() {
-                                core::hint::spin_loop();
-                            }
-                        }
-                    });
-                }
+            with_workers(workers, |team| {
                 assert_eq!(team.size(), workers + 1);
                 // Short jobs most of all: who takes the last index of a range may still be about to when the leader finds it empty.
                 for round in (0..200).chain((0..300_000).map(|round| round % 7)) {
                     let mut hits = vec![0u32; round * 3];
                     let seen = AtomicUsize::new(0);
-                    share(&team, 0, round, Rows::new(&mut hits, 3), |i, row| {
+                    share(team, 0, round, Rows::new(&mut hits, 3), |i, row| {
                         row.fill(i as u32 + 1);
                         seen.fetch_add(1, Ordering::Relaxed);
                     });
                     assert_eq!(seen.into_inner(), round);
                     assert!(hits.iter().enumerate().all(|(i, hit)| *hit as usize == i / 3 + 1));
                 }
-                team.close();
             });
         }
     }

@@ -95,6 +95,8 @@ fn any_kernels_panels_threads_and_batches() {
         // Beyond one chunk of attention, and beyond two.
         compared += check(&file, format, &some_ids(70, 67, 1), &[1, 2, 3], &[1, 2, 5, 7, 32]);
         compared += check(&file, format, &some_ids(139, 67, 2), &[2], &[32]);
+        // So many at once that each thread has tokens of its own.
+        compared += check(&file, format, &some_ids(139, 67, 2), &[2, 3], &[139]);
     }
     println!("{compared} sequences compared");
 }

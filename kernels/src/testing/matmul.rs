@@ -332,8 +332,8 @@ fn product(
         fill_initial(out);
         let Some(out) = out.get_mut(PAD..PAD + len) else { return Ok(()) };
         let tile = Tile::whole(out, rows, x.tokens);
-        // SAFETY: this is the only strip, and the whole tile is not written.
-        let mut tile = unsafe { tile.strip(first, last - first) };
+        // SAFETY: this is the only part, and the whole tile is not written.
+        let mut tile = unsafe { tile.cut(first..last, 0..x.tokens) };
         if scalar {
             scalar::matmul(w, range.clone(), x, &mut tile, store);
         } else {
