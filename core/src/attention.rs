@@ -88,7 +88,7 @@ impl Rotate<'_> {
         v: &[f32],
         (query, scale, sum): (&mut [i8], &mut [f32], &mut [i32]),
     ) -> Result<(), NotFinite> {
-        if !(scalar::all_finite(q) && scalar::all_finite(k) && scalar::all_finite(v)) {
+        if !(kernels.all_finite(q) && kernels.all_finite(k) && kernels.all_finite(v)) {
             return Err(NotFinite);
         }
         let head_dim = (self.config.head_dim as usize).max(1);

@@ -110,14 +110,14 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
                     if config.arch.scales_embedding() {
                         scalar::scale(row, sqrt(dim as f32));
                     }
-                    fault.note(if found && scalar::all_finite(row) { Ok(()) } else { Err(NotFinite) });
+                    fault.note(if found && kernels.all_finite(row) { Ok(()) } else { Err(NotFinite) });
                 });
                 if config.arch.has_positions() {
                     let positions = image.matrix(TensorKind::PositionEmbedding, 0).ok_or(NotFinite)?;
                     share(team, first, count, (Rows::new(x, dim), Rows::new(buf.xb, dim)), |t, (row, at)| {
                         let found = positions.row(pos + t, at);
                         scalar::add(row, at);
-                        fault.note(if found && scalar::all_finite(at) { Ok(()) } else { Err(NotFinite) });
+                        fault.note(if found && kernels.all_finite(at) { Ok(()) } else { Err(NotFinite) });
                     });
                 }
                 fault.result()
@@ -278,7 +278,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
                     let fault = Fault::new();
                     share(team, first, count, (rows, buf.acts.rows(hidden)), |_, (x, row)| {
                         scalar::add(x, bias);
-                        let fine = scalar::all_finite(x);
+                        let fine = kernels.all_finite(x);
                         activate(kernels, function, x);
                         fault.note(match (fine, quantised) {
                             (false, _) => Err(NotFinite),
@@ -293,7 +293,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
                 let fault = Fault::new();
                 share(team, first, count, parts, |_, (gate, up, row)| {
                     // The gate swallows NaN (its exponential is clamped), so look before it.
-                    let fine = scalar::all_finite(gate);
+                    let fine = kernels.all_finite(gate);
                     kernels.gate(function, gate, up);
                     fault.note(match (fine, quantised) {
                         (false, _) => Err(NotFinite),
@@ -336,7 +336,7 @@ impl<K: Kernels + ?Sized> Session<'_, K> {
             Stage::Check => {
                 let vocab = config.vocab_size as usize;
                 let logits = part(buf.logits, first * vocab, count * vocab);
-                if scalar::all_finite(logits) { Ok(()) } else { Err(NotFinite) }
+                if kernels.all_finite(logits) { Ok(()) } else { Err(NotFinite) }
             }
         }
     }

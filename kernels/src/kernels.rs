@@ -136,6 +136,11 @@ pub trait Kernels: Sync {
         scalar::quantise(x, row)
     }
 
+    /// See [`scalar::all_finite`].
+    fn all_finite(&self, x: &[f32]) -> bool {
+        scalar::all_finite(x)
+    }
+
     /// See [`scalar::rmsnorm`].
     fn rmsnorm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
         scalar::rmsnorm(x, weight, eps, out)

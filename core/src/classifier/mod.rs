@@ -45,7 +45,7 @@ use pipsqueak_kernels::{
     BLOCK, Format, Input, Kernels, Linear, Matrix, NotFinite, Panel, Store, Tile,
     acts::ActRowMut,
     arena::{Carver, Line, cast, lines_for},
-    matrix_bytes, run_linears, scalar,
+    matrix_bytes, run_linears,
     slice::{copy, part_mut},
     team::Team,
 };
@@ -218,7 +218,7 @@ impl<'a> Layer<'a> {
         let linear = Linear { w: self.matrix, out: Tile::whole(out, rows, 1), store: Store::Add };
         let input = Input { tokens: 1, x, acts: acts.view(1, x.len()) };
         run_linears(kernels, team, &mut [linear], &input, 0..self.matrix.panels());
-        if scalar::all_finite(out) { Ok(()) } else { Err(NotFinite) }
+        if kernels.all_finite(out) { Ok(()) } else { Err(NotFinite) }
     }
 }
 

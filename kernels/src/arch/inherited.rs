@@ -7,6 +7,10 @@ macro_rules! inherited_vectors {
             self.0.quantise(x, row)
         }
 
+        fn all_finite(&self, x: &[f32]) -> bool {
+            self.0.all_finite(x)
+        }
+
         fn rmsnorm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), $crate::NotFinite> {
             self.0.rmsnorm(x, weight, eps, out)
         }

@@ -150,6 +150,7 @@ suite! { ($)
     matmul_bf16: matmul,
     quantise: vector,
     quantise_errors: vector,
+    all_finite: vector,
     rmsnorm: vector,
     layernorm: vector,
     softmax: vector,

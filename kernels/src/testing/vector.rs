@@ -139,6 +139,35 @@ pub(super) fn quantise_errors(kernels: &dyn Kernels, arena: &mut [Line]) -> Outc
     Ok(count)
 }
 
+/// Whether all is finite: an element that is not, at every place and of either sign, and the largest that are.
+pub(super) fn all_finite(kernels: &dyn Kernels, arena: &mut [Line]) -> Outcome {
+    let mut count = 0;
+    for len in lengths() {
+        let mut carver = Carver::new(arena);
+        let Ok(x) = carver.take::<f32>(len + 1) else { continue };
+        let rng = &mut Rng::new(len as u32);
+        x.fill_with(|| rng.pick(&[f32::MAX, f32::MIN, -0.0, 1.0]));
+        for (at, bad) in (0..=len).zip(NOT_FINITE.into_iter().cycle()) {
+            // The one at 0 is not looked at.
+            let whole = x.get(at).copied().unwrap_or_default();
+            if let Some(x) = x.get_mut(at) {
+                *x = bad;
+            }
+            let case = Case::vector("all_finite", "", len, if at == 0 { "largest" } else { "not finite" }, at as u32);
+            let looked_at = x.get(1..).unwrap_or(&[]);
+            let (expected, got) = (scalar::all_finite(looked_at), kernels.all_finite(looked_at));
+            if expected != got || expected != (at == 0) {
+                return Err(differ(&case, "answer", 0, expected as u32, got as u32));
+            }
+            if let Some(x) = x.get_mut(at) {
+                *x = whole;
+            }
+            count += 1;
+        }
+    }
+    Ok(count)
+}
+
 /// Compares success; 1 stands for an error.
 pub(super) fn results(
     case: &Case,

@@ -70,6 +70,11 @@ impl Kernels for Avx2 {
         unsafe { vector::quantise(x, row) }
     }
 
+    fn all_finite(&self, x: &[f32]) -> bool {
+        // SAFETY: as above.
+        unsafe { vector::all_finite(x) }
+    }
+
     fn rmsnorm(&self, x: &[f32], weight: &[f32], eps: f32, out: &mut [f32]) -> Result<(), NotFinite> {
         // SAFETY: as above.
         unsafe { vector::rmsnorm(x, weight, eps, out) }
