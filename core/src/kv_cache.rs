@@ -185,6 +185,9 @@ impl<'a> KvCache<'a> {
         let len = self.context * shape.kv_dim;
         let width = self.context * shape.head_dim * shape.heads;
         let fault = Fault::new();
+        // One token's are written before another thread has come to help.
+        let alone = Team::alone();
+        let team = if k.len() > shape.kv_dim { team } else { &alone };
         for (cache, rows) in [(&mut self.keys, k), (&mut self.values, v)] {
             match cache {
                 Values::F32(data) if KvType::F32.is_linked() => {
