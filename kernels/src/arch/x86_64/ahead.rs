@@ -1,6 +1,31 @@
-//! What tiles fetch for later.
+//! Lines that are asked for before they are used.
 
-use core::num::NonZeroUsize;
+use core::{arch::x86_64::*, num::NonZeroUsize};
+
+/// Nothing is asked for.
+pub(super) const NOTHING: u8 = 0;
+/// Into the first-level cache.
+pub(super) const NEAR: u8 = 1;
+/// Into the second-level cache.
+pub(super) const FAR: u8 = 2;
+
+/// Asks for the lines of `BYTES` bytes at `start`, which need not exist: fetching ahead never faults.
+#[inline(always)]
+// Newer compilers declare the intrinsic safe.
+#[allow(unused_unsafe)]
+pub(super) fn fetch<const INTO: u8, const BYTES: usize>(start: *const impl Sized) {
+    for line in (0..BYTES).step_by(64) {
+        let line = start.cast::<i8>().wrapping_add(line);
+        // SAFETY: a prefetch is no access, so any address will do.
+        unsafe {
+            match INTO {
+                NEAR => _mm_prefetch::<_MM_HINT_T0>(line),
+                FAR => _mm_prefetch::<_MM_HINT_T1>(line),
+                _ => {}
+            }
+        }
+    }
+}
 
 /// Of the panels that come after those in use, each strip of tokens fetches its share, so that memory is read while there is
 /// much to multiply.

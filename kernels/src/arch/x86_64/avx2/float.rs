@@ -2,7 +2,10 @@
 
 use core::{arch::x86_64::*, ops::Range};
 
-use super::lanes::{fetch, load, load_bf16, load_f16, padded, store, trees};
+use super::{
+    super::ahead::{NEAR, fetch},
+    lanes::{load, load_bf16, load_f16, padded, store, trees},
+};
 use crate::{Format, Input, Matrix, Store, Tile, matrix::FLOAT_UNIT};
 
 /// See [`crate::scalar::matmul`]; returns false, having done nothing, when the shapes do not fit each other.
@@ -103,7 +106,7 @@ pub(super) fn dots<T: Copy + Default, const R: usize, const N: usize>(
     for at in 0..len / 8 {
         if N == 1 {
             for _ in 0..size_of::<T>() {
-                fetch::<T, 64>(next);
+                fetch::<NEAR, 64>(next);
                 next = next.wrapping_byte_add(64);
             }
         }

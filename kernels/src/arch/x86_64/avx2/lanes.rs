@@ -159,15 +159,3 @@ pub(super) fn sum_i32(x: __m256i) -> i32 {
     let x = _mm_add_epi32(x, _mm_shuffle_epi32::<0b01_00_11_10>(x));
     _mm_cvtsi128_si32(_mm_add_epi32(x, _mm_shuffle_epi32::<0b10_11_00_01>(x)))
 }
-
-/// Asks for the lines of `bytes` bytes at `start`, which need not exist: fetching ahead never faults.
-#[inline]
-#[target_feature(enable = "avx2,f16c")]
-// Newer compilers declare the intrinsic safe.
-#[allow(unused_unsafe)]
-pub(in super::super) fn fetch<T, const BYTES: usize>(start: *const T) {
-    for line in (0..BYTES).step_by(64) {
-        // SAFETY: a prefetch is no access, so any address will do.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast::<i8>().wrapping_add(line)) };
-    }
-}

@@ -9,10 +9,9 @@
 use core::{arch::x86_64::*, ops::Range};
 
 use super::{
-    super::ahead::Ahead,
+    super::ahead::{Ahead, NEAR, fetch},
     few::{self, FEW},
     float::put,
-    lanes::fetch,
     matmul_q4, matmul_q8,
 };
 use crate::{BLOCK, Format, Input, Matrix, Store, Tile, acts::ActRow, acts::Acts};
@@ -153,7 +152,7 @@ fn matvec(w: &Matrix<'_>, panels: Range<usize>, acts: &Acts<'_>, out: &mut Tile<
 #[target_feature(enable = "avx2,f16c")]
 pub(in super::super) fn fetch_ahead(ahead: Ahead, payload: &[[u8; 32]]) {
     for line in ahead.after(payload.as_chunks::<2>().0) {
-        fetch::<_, 64>(line);
+        fetch::<NEAR, 64>(line);
     }
 }
 

@@ -7,8 +7,8 @@
 use core::arch::x86_64::*;
 
 use super::{
-    super::ahead::Ahead,
-    lanes::{fetch, load_bytes, load_f16},
+    super::ahead::{Ahead, NEAR, fetch},
+    lanes::{load_bytes, load_f16},
     matmul::{AHEAD, Act, ActBlocks, Blocks, GROUP, SCALES_AHEAD, TOKENS, fetch_ahead, pairs},
 };
 use crate::BLOCK;
@@ -78,7 +78,7 @@ fn scales<const MIN: bool>(scales: &[[u16; 8]], at: usize) -> Option<(__m256, __
 #[target_feature(enable = "avx2,f16c")]
 fn fetch_scales<const MIN: bool>(scales: &[[u16; 8]], at: usize) {
     let at = if MIN { 2 * at } else { at };
-    fetch::<_, 64>(scales.as_ptr().wrapping_add(at).wrapping_byte_add(SCALES_AHEAD));
+    fetch::<NEAR, 64>(scales.as_ptr().wrapping_add(at).wrapping_byte_add(SCALES_AHEAD));
 }
 
 /// Adds a stretch of each panel's blocks to its products with `tokens` tokens.
@@ -164,7 +164,7 @@ pub(super) fn matvec<const MIN: bool>(w: Blocks<'_>, act: ActBlocks<'_>) -> __m2
     let mut acc = _mm256_setzero_ps();
     let acts = act.q.iter().zip(act.scale).zip(act.sum);
     for (at, (payload, ((q, scale), sum))) in w.payload.as_chunks::<4>().0.iter().zip(acts).enumerate() {
-        fetch::<_, 128>(payload.as_ptr().wrapping_byte_add(AHEAD));
+        fetch::<NEAR, 128>(payload.as_ptr().wrapping_byte_add(AHEAD));
         fetch_scales::<MIN>(w.scales, at);
         let Some((d, m)) = scales::<MIN>(w.scales, at) else { return acc };
         let offset = if MIN { (scale * *sum as f32).to_bits().cast_signed() } else { 8 * sum };
@@ -185,7 +185,7 @@ pub(super) fn few<const MIN: bool, const T: usize>(
     let mut acc = [_mm256_setzero_ps(); T];
     for (at, payload) in w.payload.as_chunks::<4>().0.iter().enumerate() {
         if ahead {
-            fetch::<_, 128>(payload.as_ptr().wrapping_byte_add(AHEAD));
+            fetch::<NEAR, 128>(payload.as_ptr().wrapping_byte_add(AHEAD));
             fetch_scales::<MIN>(w.scales, at);
         }
         let Some((d, m)) = scales::<MIN>(w.scales, at) else { return acc };

@@ -8,8 +8,8 @@
 use core::arch::x86_64::*;
 
 use super::{
-    super::ahead::Ahead,
-    lanes::{fetch, load_bytes, load_f16},
+    super::ahead::{Ahead, NEAR, fetch},
+    lanes::{load_bytes, load_f16},
     matmul::{AHEAD, Act, ActBlocks, Blocks, GROUP, SCALES_AHEAD, TOKENS, fetch_ahead, pairs},
 };
 use crate::BLOCK;
@@ -145,8 +145,8 @@ pub(super) fn matvec(w: Blocks<'_>, act: ActBlocks<'_>) -> __m256 {
     let mut acc = _mm256_setzero_ps();
     let weights = w.payload.as_chunks::<8>().0.iter().zip(w.scales);
     for ((payload, d), (q, scale)) in weights.zip(act.q.iter().zip(act.scale)) {
-        fetch::<_, 256>(payload.as_ptr().wrapping_byte_add(AHEAD));
-        fetch::<_, 64>(d.as_ptr().wrapping_byte_add(SCALES_AHEAD));
+        fetch::<NEAR, 256>(payload.as_ptr().wrapping_byte_add(AHEAD));
+        fetch::<NEAR, 64>(d.as_ptr().wrapping_byte_add(SCALES_AHEAD));
         let [isum] = products(payload, [q]);
         acc = add(acc, isum, load_f16(d), *scale);
     }
@@ -160,8 +160,8 @@ pub(super) fn few<const T: usize>(w: Blocks<'_>, acts: [ActBlocks<'_>; T], ahead
     let mut acc = [_mm256_setzero_ps(); T];
     for (at, (payload, d)) in w.payload.as_chunks::<8>().0.iter().zip(w.scales).enumerate() {
         if ahead {
-            fetch::<_, 256>(payload.as_ptr().wrapping_byte_add(AHEAD));
-            fetch::<_, 64>(d.as_ptr().wrapping_byte_add(SCALES_AHEAD));
+            fetch::<NEAR, 256>(payload.as_ptr().wrapping_byte_add(AHEAD));
+            fetch::<NEAR, 64>(d.as_ptr().wrapping_byte_add(SCALES_AHEAD));
         }
         let d = load_f16(d);
         let mut q = [&[0; BLOCK]; T];

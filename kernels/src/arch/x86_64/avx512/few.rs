@@ -7,7 +7,8 @@
 use core::{arch::x86_64::*, ops::Range};
 
 use super::{
-    lanes::{fetch, put},
+    super::ahead::{NEAR, fetch},
+    lanes::put,
     matmul::{AHEAD, ActBlocks, Blocks, Q4M, ROWS, SCALES_AHEAD, add, broadcast, offset, scales, unpack},
 };
 use crate::{Matrix, Store, Tile, acts::Acts};
@@ -82,9 +83,9 @@ fn dots<const F: u8, const T: usize>(w: Blocks<'_>, acts: [ActBlocks<'_>; T], ah
     for (b, (payload, d)) in w.each::<F>().enumerate() {
         if ahead {
             for line in payload {
-                fetch(line.as_ptr().wrapping_byte_add(AHEAD));
+                fetch::<NEAR, 64>(line.as_ptr().wrapping_byte_add(AHEAD));
             }
-            fetch(d.as_ptr().wrapping_byte_add(SCALES_AHEAD));
+            fetch::<NEAR, 64>(d.as_ptr().wrapping_byte_add(SCALES_AHEAD));
         }
         let (d, m) = scales::<F>(d);
         let weights = unpack::<F>(payload);

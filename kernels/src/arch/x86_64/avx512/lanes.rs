@@ -135,23 +135,3 @@ pub(in super::super) fn put(out: &mut [f32], dot: __m512, how: Store) {
     };
     store_part(out, value);
 }
-
-/// Asks for the line at `start`, which need not exist: fetching ahead never faults.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-// Newer compilers declare the intrinsic safe.
-#[allow(unused_unsafe)]
-pub(in super::super) fn fetch<T>(start: *const T) {
-    // SAFETY: a prefetch is no access, so any address will do.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(start.cast()) };
-}
-
-/// As [`fetch`], into the second-level cache.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-// Newer compilers declare the intrinsic safe.
-#[allow(unused_unsafe)]
-pub(in super::super) fn fetch_far<T>(start: *const T) {
-    // SAFETY: as above.
-    unsafe { _mm_prefetch::<_MM_HINT_T1>(start.cast()) };
-}

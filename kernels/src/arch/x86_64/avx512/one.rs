@@ -7,18 +7,16 @@
 use core::{arch::x86_64::*, ops::Range};
 
 use super::{
-    super::detect,
-    lanes::{fetch, fetch_far, load_bytes, put},
+    super::{
+        ahead::{FAR, NEAR, NOTHING, fetch},
+        detect,
+    },
+    lanes::{load_bytes, put},
     matmul::{
         AHEAD, ActBlocks, Blocks, Q4M, Q8, ROWS, SCALES_AHEAD, add, broadcast, high, low, offset, scales, unsigned,
     },
 };
 use crate::{BLOCK, Matrix, Store, Tile, acts::Acts};
-
-// What is asked for ahead: nothing, or lines for the first-level cache, or for the second-level one.
-const NOTHING: u8 = 0;
-const NEAR: u8 = 1;
-const FAR: u8 = 2;
 
 /// One token, in the way this CPU's memory is read fastest (measured, one and two cores). Intel's prefetchers stop at each
 /// page's end, so lines are asked for well ahead. Zen 4's follow; what is asked for into the first-level cache takes the place
@@ -36,10 +34,10 @@ pub(super) fn one<const F: u8>(w: &Matrix<'_>, panels: Range<usize>, acts: &Acts
     }
 }
 
-/// Panel after panel; `FETCH`: what is asked for ahead.
+/// Panel after panel; `INTO`: where lines are asked for ahead.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn stream<const F: u8, const FETCH: u8>(
+fn stream<const F: u8, const INTO: u8>(
     w: &Matrix<'_>,
     panels: Range<usize>,
     act: ActBlocks<'_>,
@@ -54,8 +52,8 @@ fn stream<const F: u8, const FETCH: u8>(
             let offset = offset::<F>(*scale, *sum);
             let begin = if F == Q4M { _mm512_setzero_si512() } else { _mm512_set1_epi32(offset) };
             let isum = multiply::<F>(begin, payload, q);
-            ahead::<FETCH, _>(payload, AHEAD);
-            ahead::<FETCH, _>(d, SCALES_AHEAD);
+            ahead::<INTO, _>(payload, AHEAD);
+            ahead::<INTO, _>(d, SCALES_AHEAD);
             let (d, m) = scales::<F>(d);
             acc = add::<F>(acc, isum, d, m, *scale, offset);
         }
@@ -67,14 +65,9 @@ fn stream<const F: u8, const FETCH: u8>(
 /// Asks for the lines `bytes` after these.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
-fn ahead<const FETCH: u8, T>(lines: &[T], bytes: usize) {
+fn ahead<const INTO: u8, T>(lines: &[T], bytes: usize) {
     for line in lines.iter().step_by((64 / size_of::<T>()).max(1)) {
-        let line = core::ptr::from_ref(line).wrapping_byte_add(bytes);
-        match FETCH {
-            NEAR => fetch(line),
-            FAR => fetch_far(line),
-            _ => {}
-        }
+        fetch::<INTO, 64>(core::ptr::from_ref(line).wrapping_byte_add(bytes));
     }
 }
 

@@ -12,9 +12,9 @@ use core::{
 };
 
 use super::{
-    super::ahead::Ahead,
+    super::ahead::{Ahead, NEAR, fetch},
     few,
-    lanes::{fetch, load_bytes, put},
+    lanes::{load_bytes, put},
     matmul::{Blocks, Q4M, Q8, ROWS, add, broadcast, high, low, offset, scales, unsigned, vectors},
 };
 use crate::{
@@ -184,7 +184,7 @@ fn multiply<const F: u8, const T: usize>(
 ) -> [__m512; T] {
     for (b, (payload, d)) in (0..depth.min(DEPTH)).zip(w.each::<F>()) {
         for line in ahead.after(payload) {
-            fetch(line);
+            fetch::<NEAR, 64>(line);
         }
         let mut isum = [_mm512_setzero_si512(); T];
         if F != Q4M {

@@ -10,9 +10,9 @@
 use core::{arch::x86_64::*, ops::Range};
 
 use super::super::{
-    ahead::Ahead,
+    ahead::{Ahead, NEAR, fetch},
     avx2::{
-        lanes::{fetch, load_bytes, load_f16},
+        lanes::{load_bytes, load_f16},
         matmul::{AHEAD, Act, ActBlocks, Blocks, ROWS, SCALES_AHEAD, TOKENS, fetch_ahead, fits, tiles},
         put,
     },
@@ -213,9 +213,9 @@ fn group<const F: u8, const T: usize>(
         // The first group waits for memory, the others find the panel in the cache.
         if first == 0 {
             for lines in payload.as_chunks::<4>().0 {
-                fetch::<_, 128>(lines.as_ptr().wrapping_byte_add(AHEAD));
+                fetch::<NEAR, 128>(lines.as_ptr().wrapping_byte_add(AHEAD));
             }
-            fetch::<_, 64>(d.as_ptr().wrapping_byte_add(SCALES_AHEAD));
+            fetch::<NEAR, 64>(d.as_ptr().wrapping_byte_add(SCALES_AHEAD));
         }
         let acts = acts.map(|act| match (act.q.get(b), act.scale.get(b), act.sum.get(b)) {
             (Some(q), Some(scale), Some(sum)) => (q, *scale, offset::<F>(*scale, *sum)),

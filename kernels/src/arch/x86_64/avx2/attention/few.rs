@@ -7,8 +7,9 @@ use core::arch::x86_64::*;
 
 use super::{
     super::{
+        super::ahead::{NEAR, fetch},
         float::dots,
-        lanes::{fetch, load, load_f16, load_i8, padded, store, sums},
+        lanes::{load, load_f16, load_i8, padded, store, sums},
         vector::{exp_and_sum, max_of},
     },
     MAX_DIM,
@@ -273,7 +274,7 @@ fn columns<T, const H: usize, const C: usize>(
     let mut sums = [[_mm256_setzero_ps(); C]; H];
     for (pos, row) in (0..CHUNK).zip(values.chunks_exact(dim.max(1))) {
         let Some(row) = row.get(at..at + 8 * C) else { return };
-        fetch::<_, 64>(row.as_ptr().wrapping_byte_add(AHEAD));
+        fetch::<NEAR, 64>(row.as_ptr().wrapping_byte_add(AHEAD));
         let mut weight = [_mm256_setzero_ps(); H];
         for (weight, weights) in weight.iter_mut().zip(weights) {
             *weight = _mm256_set1_ps(weights[pos]);

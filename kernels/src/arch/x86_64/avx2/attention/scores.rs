@@ -3,7 +3,10 @@
 use core::arch::x86_64::*;
 
 use super::{
-    super::lanes::{fetch, load, load_f16, padded, store, widen},
+    super::{
+        super::ahead::{NEAR, fetch},
+        lanes::{load, load_f16, padded, store, widen},
+    },
     LANES, MAX_DIM, Pair, Seen,
 };
 use crate::{BLOCK, CacheRows, Queries, arch::together::row};
@@ -137,7 +140,7 @@ fn floats<T>(
     let groups = scores.chunks_mut(KEYS).zip(keys.chunks((KEYS * dim).max(1)));
     for (at, (scores, keys)) in (0..).step_by(KEYS).zip(groups) {
         for (k, key) in keys.chunks_exact(dim.max(1)).enumerate() {
-            fetch::<_, 64>(key.as_ptr().wrapping_byte_add(AHEAD));
+            fetch::<NEAR, 64>(key.as_ptr().wrapping_byte_add(AHEAD));
             for (wide, key) in wide.iter_mut().zip(key.as_chunks::<8>().0) {
                 let Some(wide) = wide.get_mut(k) else { continue };
                 store(wide, widen(key));
@@ -221,7 +224,7 @@ fn codes(
     let groups = scores.chunks_mut(KEYS).zip(keys.chunks((KEYS * dim).max(1))).zip(scale.chunks(KEYS));
     for (at, ((scores, keys), scale)) in (0..).step_by(KEYS).zip(groups) {
         for (k, key) in keys.chunks_exact(dim.max(1)).enumerate() {
-            fetch::<_, 64>(key.as_ptr().wrapping_byte_add(AHEAD));
+            fetch::<NEAR, 64>(key.as_ptr().wrapping_byte_add(AHEAD));
             for (wide, key) in wide.iter_mut().zip(key.chunks(BLOCK)) {
                 for (wide, key) in wide.get_mut(k)?.iter_mut().zip(key.as_chunks::<16>().0) {
                     // SAFETY: `wide` is 32 writable bytes; `storeu` asks for no alignment.

@@ -3,7 +3,10 @@
 use core::arch::x86_64::*;
 
 use super::{
-    super::lanes::{fetch, load, load_f16, load_i8, store},
+    super::{
+        super::ahead::{NEAR, fetch},
+        lanes::{load, load_f16, load_i8, store},
+    },
     LANES, MAX_DIM, Pair,
     scores::AHEAD,
 };
@@ -46,7 +49,7 @@ fn rows<T>(
     for at in (0..dim).step_by(16) {
         for (wide, row) in wide.iter_mut().zip(values.chunks_exact(dim.max(1))) {
             let Some(row) = row.get(at..).and_then(|row| row.first_chunk::<16>()) else { return };
-            fetch::<_, 64>(row.as_ptr().wrapping_byte_add(AHEAD));
+            fetch::<NEAR, 64>(row.as_ptr().wrapping_byte_add(AHEAD));
             for (wide, row) in wide.iter_mut().zip(row.as_chunks::<8>().0) {
                 *wide = widen(row);
             }

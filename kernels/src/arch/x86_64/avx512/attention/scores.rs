@@ -4,7 +4,10 @@
 use core::arch::x86_64::*;
 
 use super::{
-    super::lanes::{fetch, load_f16, load_part, store, transpose},
+    super::{
+        super::ahead::{NEAR, fetch},
+        lanes::{load_f16, load_part, store, transpose},
+    },
     BLOCKS, LANES, MAX_DIM, Scales, Seen,
 };
 use crate::{BLOCK, CacheRows, Queries, arch::together::row, scalar::CHUNK, slice::part};
@@ -73,7 +76,7 @@ fn floats<T, const D: usize, const V: usize>(
     for (at, (scores, keys)) in (0..).step_by(KEYS).zip(groups) {
         for (k, key) in keys.chunks_exact(dim.max(1)).enumerate() {
             for (wide, key) in wide.iter_mut().zip(key.as_chunks::<16>().0) {
-                fetch(key.as_ptr().wrapping_byte_add(AHEAD));
+                fetch::<NEAR, 64>(key.as_ptr().wrapping_byte_add(AHEAD));
                 let Some(wide) = wide.get_mut(k) else { continue };
                 store(wide, widen(key));
             }
@@ -173,7 +176,7 @@ fn add(mut a: [__m512; KEYS], b: [__m512; KEYS]) -> [__m512; KEYS] {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
 pub(super) unsafe fn flipped(start: *const i8) -> __m512i {
-    fetch(start.wrapping_byte_add(super::few::AHEAD));
+    fetch::<NEAR, 64>(start.wrapping_byte_add(super::few::AHEAD));
     // SAFETY: the caller's promise; `loadu` asks for no alignment.
     _mm512_xor_si512(unsafe { _mm512_loadu_si512(start.cast()) }, _mm512_set1_epi8(-128))
 }

@@ -5,7 +5,10 @@
 use core::arch::x86_64::*;
 
 use super::{
-    super::lanes::{fetch, load_f16, load_part, store},
+    super::{
+        super::ahead::{NEAR, fetch},
+        lanes::{load_f16, load_part, store},
+    },
     LANES,
     scores::AHEAD,
 };
@@ -49,7 +52,7 @@ fn rows<T, const D: usize>(
         let mut sums = [_mm512_setzero_ps(); LANES];
         for (weights, row) in weights.iter().zip(values.chunks_exact(dim.max(1))) {
             let Some(row) = row.get(at..).and_then(|row| row.first_chunk()) else { return };
-            fetch(row.as_ptr().wrapping_byte_add(AHEAD));
+            fetch::<NEAR, 64>(row.as_ptr().wrapping_byte_add(AHEAD));
             let v = widen(row);
             for (sum, weight) in sums.iter_mut().zip(weights) {
                 *sum = _mm512_add_ps(*sum, _mm512_mul_ps(_mm512_set1_ps(*weight), v));

@@ -3,7 +3,10 @@
 use core::arch::x86_64::*;
 
 use super::{
-    super::super::lanes::{fetch, load_part, store},
+    super::super::{
+        super::ahead::{NEAR, fetch},
+        lanes::{load_part, store},
+    },
     AHEAD,
 };
 use crate::scalar::CHUNK;
@@ -41,7 +44,7 @@ fn columns<T, const H: usize, const C: usize>(
     let mut sums = [[_mm512_setzero_ps(); C]; H];
     for (pos, row) in (0..CHUNK).zip(values.chunks_exact(dim.max(1))) {
         let Some(row) = row.get(at..at + 16 * C) else { return };
-        fetch(row.as_ptr().wrapping_byte_add(AHEAD));
+        fetch::<NEAR, 64>(row.as_ptr().wrapping_byte_add(AHEAD));
         let mut v = [_mm512_setzero_ps(); C];
         for (v, row) in v.iter_mut().zip(row.as_chunks::<16>().0) {
             *v = widen(row);
