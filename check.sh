@@ -26,8 +26,8 @@ target=${CARGO_TARGET_DIR:-$PWD/target}
 tools=$cache/tools
 PATH=$PATH:$tools/bin
 case ${CI:-} in '' | false | 0) ci=no ;; *) ci=yes ;; esac
-# The tests ask for it too.
-if [ $ci = yes ]; then export CI; else unset CI; fi
+# The tests ask for it too. And what is built once need not be built in pieces for the next time.
+if [ $ci = yes ]; then export CI CARGO_INCREMENTAL=0; else unset CI; fi
 machine=$(uname -m)
 notes=$(mktemp -d)
 trap 'rm -rf "$notes"' EXIT
@@ -316,6 +316,9 @@ feature_sets=(
 )
 
 stage_host() {
+    # The program is linked on one core while the tests are compiled on the others.
+    build_program >"$notes/building" 2>&1 &
+    local building=$!
     # With its output: a test that skips something says so.
     run_tests "host ($machine)" cargo test --workspace --features pipsqueak-kernels/testing -- --show-output
     # What a firmware leaves out.
@@ -332,6 +335,7 @@ stage_host() {
     fi
     grep -q "choose at least one feature panel-" "$notes/log"
     note "host: ${#feature_sets[@]} other sets of features build; one without sense does not"
+    wait $building || { cat "$notes/building" >&2; return 1; }
     build_program
     local set here
     here=" $(kernels_of "$program") "
