@@ -169,9 +169,14 @@ impl<'a> Tile<'a> {
     /// * No two parts that are alive at the same time may overlap, and `self` may not be written while one lives.
     pub(crate) unsafe fn cut(&self, rows: Range<usize>, tokens: Range<usize>) -> Tile<'a> {
         let fits =
-            rows.start <= rows.end && rows.end <= self.rows && tokens.start <= tokens.end && tokens.end <= self.tokens;
-        debug_assert!(fits, "outputs {rows:?} of tokens {tokens:?} of {} x {}", self.tokens, self.rows);
-        let (rows, tokens) = if fits && !tokens.is_empty() { (rows, tokens) } else { (0..0, 0..0) };
+            rows.start <= rows.end && rows.end <= self.rows && tokens.start < tokens.end && tokens.end <= self.tokens;
+        debug_assert!(
+            fits || tokens.is_empty(),
+            "outputs {rows:?} of tokens {tokens:?} of {} x {}",
+            self.tokens,
+            self.rows
+        );
+        let (rows, tokens) = if fits { (rows, tokens) } else { (0..0, 0..0) };
         // SAFETY: the first of some tokens' rows, which lie `stride` apart, and not behind its end; or no step at all.
         let start = unsafe { self.start.add(tokens.start * self.stride + rows.start) };
         Tile { start, stride: self.stride, rows: rows.len(), tokens: tokens.len(), _out: core::marker::PhantomData }

@@ -34,10 +34,9 @@ pub fn run_linears<K: Kernels + ?Sized>(
     units: Range<usize>,
 ) {
     let linears = &*linears;
-    let all = 0..x.tokens;
     let members = match NonZeroUsize::new(team.size()) {
         Some(members) if members.get() > 1 => members,
-        _ => return run_units(kernels, linears, x, units, all),
+        _ => return run_units(kernels, linears, x, units, 0),
     };
     let shares = if x.tokens / members >= TOKENS_PER_MEMBER { members } else { NonZeroUsize::MIN };
     let jobs = (members.get() * JOBS_PER_MEMBER / shares).min(units.len());
@@ -45,20 +44,23 @@ pub fn run_linears<K: Kernels + ?Sized>(
     // Both as even as can be: who has more keeps the others waiting.
     let unit = |job: usize| units.start + units.len() * job / jobs;
     let token = |share: usize| (x.tokens.div_ceil(TOKENS.get()) * share / shares * TOKENS.get()).min(x.tokens);
+    let cols = linears.first().map_or(0, |linear| linear.w.cols());
     // A member begins with the share of its own.
     team.run(shares.get() * jobs.get(), &|index| {
         let (share, job) = (index / jobs, index % jobs);
-        run_units(kernels, linears, x, unit(job)..unit(job + 1), token(share)..token(share + 1));
+        let first = token(share);
+        let x = x.part(first..token(share + 1), cols);
+        run_units(kernels, linears, &x, unit(job)..unit(job + 1), first);
     });
 }
 
-/// The units `units` for the tokens `tokens`, which nobody else works on.
+/// The units `units` for the tokens of `x`, of which the outputs begin with token `first`; nobody else works on them.
 fn run_units<K: Kernels + ?Sized>(
     kernels: &K,
     linears: &[Linear<'_>],
     x: &Input<'_>,
     units: Range<usize>,
-    tokens: Range<usize>,
+    first: usize,
 ) {
     let mut start = 0;
     for linear in linears {
@@ -70,9 +72,8 @@ fn run_units<K: Kernels + ?Sized>(
             let rows = from * rows..(to * rows).min(linear.w.rows());
             // SAFETY: jobs cover disjoint units of the same tokens, hence disjoint rows of this matrix's outputs, or other
             // tokens, and each job runs once; `linears` stays borrowed, so nobody else reads or writes the outputs.
-            let mut tile = unsafe { linear.out.cut(rows, tokens.clone()) };
-            let x = x.part(tokens.clone(), linear.w.cols());
-            kernels.matmul(&linear.w, from..to, &x, &mut tile, linear.store);
+            let mut tile = unsafe { linear.out.cut(rows, first..first + x.tokens) };
+            kernels.matmul(&linear.w, from..to, x, &mut tile, linear.store);
         }
         start = end;
     }
