@@ -22,7 +22,7 @@ const JOBS_PER_MEMBER: usize = 4;
 /// them.
 const TOKENS_PER_MEMBER: usize = 32;
 /// Shares of tokens are multiples of this, which are wholes of most kernels' tiles.
-const TOKENS: NonZeroUsize = NonZeroUsize::new(16).unwrap();
+const TOKENS: usize = 16;
 
 /// Runs the units `units` of the stage's products, counted through `linears` in order; one unit is
 /// [`Matrix::unit_rows`] rows for all tokens. All matrices have the same number of columns.
@@ -43,7 +43,7 @@ pub fn run_linears<K: Kernels + ?Sized>(
     let jobs = NonZeroUsize::new(jobs).unwrap_or(NonZeroUsize::MIN);
     // Both as even as can be: who has more keeps the others waiting.
     let unit = |job: usize| units.start + units.len() * job / jobs;
-    let token = |share: usize| (x.tokens.div_ceil(TOKENS.get()) * share / shares * TOKENS.get()).min(x.tokens);
+    let token = |share: usize| (x.tokens.div_ceil(TOKENS) * share / shares * TOKENS).min(x.tokens);
     let cols = linears.first().map_or(0, |linear| linear.w.cols());
     // A member begins with the share of its own.
     team.run(shares.get() * jobs.get(), &|index| {
