@@ -2,7 +2,10 @@
 
 use core::arch::x86_64::*;
 
-use super::lanes::{load, magnitude_bits, max_i32, padded, store_i8x32};
+use super::{
+    lanes::{load, store_i8x32},
+    vector::largest,
+};
 use crate::{
     NotFinite,
     float16::{f16_to_f32, f32_to_f16},
@@ -35,13 +38,7 @@ pub(super) fn store_f16(x: &[f32], out: &mut [u16]) -> Result<(), NotFinite> {
 /// See [`crate::scalar::store_i8`].
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn store_i8(x: &[f32], out: &mut [i8]) -> Result<u16, NotFinite> {
-    let mut max = _mm256_setzero_si256();
-    let (chunks, rest) = x.as_chunks::<8>();
-    for x in chunks {
-        max = _mm256_max_epi32(max, magnitude_bits(load(x)));
-    }
-    max = _mm256_max_epi32(max, magnitude_bits(load(&padded(rest, 0.0))));
-    let max = max_i32(max).cast_unsigned();
+    let max = largest(x);
     if max >= INFINITE {
         return Err(NotFinite);
     }

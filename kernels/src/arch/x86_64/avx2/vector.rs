@@ -59,20 +59,20 @@ fn quantise_block(x: &[f32; BLOCK], q: &mut [i8; BLOCK]) -> Result<(f32, i32), N
 /// See [`scalar::all_finite`].
 #[target_feature(enable = "avx2,f16c")]
 pub(super) fn all_finite(x: &[f32]) -> bool {
-    let (chunks, rest) = x.as_chunks::<32>();
-    // Four chains, as one would wait for each comparison.
-    let mut lanes = [_mm256_setzero_si256(); 4];
+    largest(x) < INFINITE
+}
+
+/// Bits of the largest magnitude.
+#[inline]
+#[target_feature(enable = "avx2,f16c")]
+pub(super) fn largest(x: &[f32]) -> u32 {
+    let mut max = _mm256_setzero_si256();
+    let (chunks, rest) = x.as_chunks::<8>();
     for x in chunks {
-        for (max, x) in lanes.iter_mut().zip(x.as_chunks::<8>().0) {
-            *max = _mm256_max_epi32(*max, magnitude_bits(load(x)));
-        }
+        max = _mm256_max_epi32(max, magnitude_bits(load(x)));
     }
-    let [a, b, c, d] = lanes;
-    let mut max = _mm256_max_epi32(_mm256_max_epi32(a, b), _mm256_max_epi32(c, d));
-    for x in rest.chunks(8) {
-        max = _mm256_max_epi32(max, magnitude_bits(load(&padded(x, 0.0))));
-    }
-    max_i32(max).cast_unsigned() < INFINITE
+    max = _mm256_max_epi32(max, magnitude_bits(load(&padded(rest, 0.0))));
+    max_i32(max).cast_unsigned()
 }
 
 /// The contract's sum of `term(x)`.
